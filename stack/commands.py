@@ -1,0 +1,50 @@
+"""The commands of `python3 -m stack`, and how a refusal is told."""
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+
+from stack import home, keeper, one_command
+from stack.refusal import Refusal, say
+
+USAGE = """usage: python3 -m stack COMMAND
+
+  install [--dev]     make .venv and install the locked packages
+  run                 start everything and follow it; Ctrl-C stops it
+  exec -- COMMAND     run one command with the servers up and the environment set
+  check               formatting, lint, types, import directions, migrations
+  test [ARGUMENTS]    the same, then pytest with these arguments
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command; every foreseeable failure is one sentence and 1."""
+    try:
+        return _dispatch(list(arguments))
+    except Refusal as refusal:
+        say(str(refusal))
+        return 1
+    except OSError as error:
+        say(_in_words(error))
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _dispatch(arguments: list[str]) -> int:
+    match arguments:
+        case ["exec", "--", *command] | ["exec", *command] if command:
+            return one_command.main(command)
+        case ["keep"]:
+            return keeper.main(home.open_home(os.environ))
+        case _:
+            sys.stderr.write(USAGE)
+            return 0 if arguments in (["help"], ["--help"], ["-h"]) else 2
+
+
+def _in_words(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "no disk space is left; free some and start again, nothing acknowledged is lost"
+    place = f"{error.filename}: " if error.filename else ""
+    return f"{place}{error.strerror or error}"

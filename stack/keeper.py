@@ -1,0 +1,138 @@
+"""The keeper: parent of the two servers, one per home, for as long as anybody uses them.
+
+Whoever uses the servers holds a share of the lock `users`; the kernel takes it back when they
+end, however they end. Once nobody holds one, the keeper stops the servers and ends.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from stack import postgres, processes, valkey
+from stack.home import Home
+from stack.locks import FileLock
+from stack.refusal import Refusal
+
+POLL_S = 0.25
+READY_WITHIN_S = 120.0  # recovery after a crash replays up to max_wal_size
+RESTARTS_MAX = 5  # in a row, none of which got as far as being ready
+LOG_BYTES_MAX = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One server, seen as three verbs."""
+
+    name: str
+    start: Callable[[], subprocess.Popen[bytes]]
+    is_ready: Callable[[subprocess.Popen[bytes]], bool]
+    stop: Callable[[subprocess.Popen[bytes]], None]
+
+
+def keep(home: Home, folder: Path) -> None:
+    """Start both servers, restart the one that dies, stop both when the last user is gone."""
+    users = FileLock(home.locks / "users")
+    leaving: list[int] = []
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        leaving.append(number)
+
+    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGINT, leave)
+    servers = _servers(home, folder)
+    running: dict[str, subprocess.Popen[bytes]] = {}
+    try:
+        for server in servers:
+            running[server.name] = server.start()
+        for server in servers:
+            running[server.name] = _see_ready(home, server, running[server.name])
+        write_status(home, "ready")
+        while not leaving and not users.try_own():
+            time.sleep(POLL_S)
+            for server in servers:
+                if running[server.name].poll() is not None:
+                    _log(f"{server.name} stopped unexpectedly; starting it again")
+                    processes.kill_group(running[server.name].pid)
+                    running[server.name] = _see_ready(home, server, server.start())
+    finally:
+        for server in reversed(servers):
+            if server.name in running:
+                server.stop(running[server.name])
+    (home.locks / "status").unlink(missing_ok=True)
+
+
+def _servers(home: Home, folder: Path) -> list[Server]:
+    return [
+        Server(
+            "postgres",
+            lambda: postgres.start(home, folder),
+            lambda child: postgres.is_ready(home, child),
+            postgres.stop,
+        ),
+        Server(
+            "valkey",
+            lambda: valkey.start(home),
+            lambda child: valkey.is_ready(home),
+            valkey.stop,
+        ),
+    ]
+
+
+def _see_ready(
+    home: Home, server: Server, child: subprocess.Popen[bytes]
+) -> subprocess.Popen[bytes]:
+    """Wait until it answers. One that ends at once may have met its predecessor's lock: retry."""
+    deadline = time.monotonic() + READY_WITHIN_S
+    for attempt in range(RESTARTS_MAX):
+        while child.poll() is None:
+            if server.is_ready(child):
+                return child
+            if time.monotonic() > deadline:
+                server.stop(child)
+                break
+            time.sleep(0.02)
+        _log(f"{server.name} ended with {child.returncode} before it was ready")
+        time.sleep(0.2 * 2**attempt)
+        child = server.start()
+    server.stop(child)
+    lines = (home.logs / f"{server.name}.log").read_text(errors="replace").splitlines()
+    raise Refusal(f"{server.name} does not start: {' '.join(lines[-3:])}")
+
+
+def write_status(home: Home, state: str) -> None:
+    """Tell those who wait; in one step, so that nobody reads half of it."""
+    draft = home.locks / ".status"
+    draft.write_text(json.dumps({"pid": os.getpid(), "state": state}))
+    draft.replace(home.locks / "status")
+
+
+def _log(words: str) -> None:
+    print(time.strftime("%Y-%m-%d %H:%M:%S"), words, flush=True)
+
+
+def rotate_logs(home: Home) -> None:
+    """Keep one older piece of each log that has grown large."""
+    for log in home.logs.glob("*.log"):
+        if log.stat().st_size > LOG_BYTES_MAX:
+            log.replace(log.with_suffix(".log.1"))
+
+
+def main(home: Home) -> int:
+    """Run as `python -m stack keep`, started by `stack.servers` with the keeper's lock in hand."""
+    try:
+        rotate_logs(home)
+        folder = postgres.binaries(home)
+        postgres.make_data(home, folder)
+        keep(home, folder)
+    except (Refusal, OSError) as error:
+        write_status(home, f"failed: {error}")
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0

@@ -1,0 +1,55 @@
+"""`stack exec`: one command with the servers up and the environment set."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from types import FrameType
+
+from stack import environment, processes, servers
+from stack.home import ROOT, open_home
+from stack.refusal import Refusal
+
+
+@contextmanager
+def ready(environ: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """Servers up, environment complete."""
+    home = open_home(environ)
+    with ExitStack() as stack:
+        if environment.needs_servers(environ):
+            stack.enter_context(servers.in_use(home))
+        yield environment.for_children(home, environ)
+
+
+def main(command: Sequence[str]) -> int:
+    """Run the command and pass on how it ended, as a shell would: 128 and the signal."""
+    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGHUP, _end)
+    with ready(os.environ) as env:
+        code = run(command, env)
+    return code if code >= 0 else 128 - code
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+def run(command: Sequence[str], env: Mapping[str, str]) -> int:
+    """Run in our own session, terminal and working folder: it may ask and it may be debugged."""
+    try:
+        child = subprocess.Popen(
+            command,
+            env=dict(env),
+            cwd=ROOT,
+            preexec_fn=processes.dies_with_parent(signal.SIGTERM),  # noqa: PLW1509
+        )
+    except (FileNotFoundError, PermissionError) as error:
+        raise Refusal(f"{command[0]} cannot be run: {error.strerror}") from error
+    # The terminal's Ctrl-C reaches the command as well; it decides, we only wait.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, _frame: processes.send(child.pid, number))
+    try:
+        return child.wait()
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

