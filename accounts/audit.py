@@ -1,0 +1,26 @@
+"""The audit log: one row per privileged change, in the transaction of the change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from accounts.models import AuditEntry, Organization, User
+
+
+def record(
+    action: str,
+    *,
+    subject: object,
+    organization: Organization | None,
+    actor: User | None,
+    detail: Mapping[str, object] | None = None,
+) -> None:
+    """Append who did what. Call it inside the transaction that does it; never pass a secret."""
+    AuditEntry.objects.create(
+        organization=organization,
+        actor=actor,
+        actor_label=actor.email if actor else "system",
+        action=action,
+        subject=str(subject)[:254],
+        detail=dict(detail or {}),
+    )

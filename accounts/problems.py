@@ -1,0 +1,126 @@
+"""What every door answers when it refuses: an RFC 9457 problem document. Pure.
+
+Each code has one row here: its HTTP status, its title, and what to do next. The page
+`/errors/<code>` and docs/reference/errors.md are made from this table.
+"""
+
+import json
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+MEDIA_TYPE = "application/problem+json"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One way a whole request can be refused."""
+
+    status: int
+    title: str
+    next_step: str
+
+
+KINDS: dict[str, Kind] = {
+    "missing_credentials": Kind(
+        401, "No API key was sent", "Send the header `Authorization: Bearer kt_...`."
+    ),
+    "invalid_api_key": Kind(
+        401,
+        "The API key is not valid",
+        "It is unknown, revoked or expired. Make a new one on the portal's Keys page.",
+    ),
+    "scope_missing": Kind(
+        403, "The API key may not do this", "Use a key that has the scope named in `detail`."
+    ),
+    "organization_suspended": Kind(
+        403, "The organization is suspended", "Ask the operator; nothing you send is stored now."
+    ),
+    "not_found": Kind(404, "There is nothing here", "Check the address."),
+    "method_not_allowed": Kind(
+        405, "This address does not take that method", "Use a method named in the Allow header."
+    ),
+    "request_timeout": Kind(
+        408, "The request took too long to arrive", "Send it again; nothing was stored."
+    ),
+    "body_too_large": Kind(413, "The request body is too large", "Split the batch."),
+    "too_many_events": Kind(413, "There are too many events in one request", "Split the batch."),
+    "unsupported_media_type": Kind(
+        415, "This media type is not taken here", "Use a type named in `detail`."
+    ),
+    "unsupported_encoding": Kind(
+        415, "This content encoding is not taken here", "Send the body as it is."
+    ),
+    "empty_body": Kind(400, "The request has no body", "Send at least one event."),
+    "not_utf8": Kind(400, "The body is not UTF-8", "Encode it as UTF-8 without a byte order mark."),
+    "malformed_json": Kind(400, "The body is not JSON", "Mend what `detail` points at."),
+    "duplicate_key": Kind(
+        400, "An object names the same key twice", "Send each key once: we do not guess."
+    ),
+    "too_deep": Kind(400, "The JSON is nested too deeply", "Flatten it."),
+    "wrong_shape": Kind(
+        400, "The body has the wrong shape", "Send an event object, an array of them, or NDJSON."
+    ),
+    "empty_batch": Kind(422, "The batch holds no event", "Send at least one event."),
+    "invalid_parameter": Kind(400, "A parameter is not valid", "Mend the parameter in `detail`."),
+    "invalid_request": Kind(422, "The request is not valid", "Mend the fields in `errors`."),
+    "rate_limited": Kind(429, "Too many requests", "Wait as long as Retry-After says."),
+    "internal_error": Kind(
+        500, "Something is wrong on our side", "Send it again; it is safe to repeat."
+    ),
+    "temporarily_unavailable": Kind(
+        503,
+        "The service cannot store anything now",
+        "Nothing was stored. Send it again, with the same ids, after Retry-After seconds.",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A refusal: which kind, and one sentence on what is wrong here."""
+
+    code: str
+    detail: str
+    extra: dict[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.code not in KINDS:
+            raise ValueError(f"{self.code} has no row in accounts.problems.KINDS")
+
+    @property
+    def status(self) -> int:
+        """The HTTP status that goes with the code."""
+        return KINDS[self.code].status
+
+    @property
+    def status_line(self) -> str:
+        """Status and reason, as WSGI wants them."""
+        return f"{self.status} {HTTPStatus(self.status).phrase}"
+
+    def document(self, *, instance: str, request_id: str) -> dict[str, object]:
+        """The problem document as a mapping."""
+        kind = KINDS[self.code]
+        return {
+            "type": f"/errors/{self.code}",
+            "title": kind.title,
+            "status": kind.status,
+            "detail": self.detail,
+            "instance": instance,
+            "code": self.code,
+            "next_step": kind.next_step,
+            "request_id": request_id,
+            **self.extra,
+        }
+
+    def body(self, *, instance: str, request_id: str) -> bytes:
+        """The problem document as JSON bytes."""
+        return json.dumps(self.document(instance=instance, request_id=request_id)).encode()
+
+    def headers(self) -> list[tuple[str, str]]:
+        """The headers that this kind of refusal owes its reader."""
+        headers = [("Content-Type", MEDIA_TYPE), ("Cache-Control", "no-store")]
+        if self.status == HTTPStatus.UNAUTHORIZED:
+            headers.append(("WWW-Authenticate", 'Bearer realm="kilotoken"'))
+        if self.status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
+            headers.append(("Retry-After", "2"))
+        return headers

@@ -1,0 +1,284 @@
+"""How much it costs: tariffs, subscriptions, invoices and quotas.
+
+Amounts on documents are whole minor units of the document's currency (cents, yen, fils); exact
+amounts before rounding have scale 18. Issued documents are frozen by triggers (migration 0002).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.contrib.postgres.constraints import ExclusionConstraint
+from django.contrib.postgres.fields import DateTimeRangeField, RangeOperators
+from django.db import models
+from django.db.models import F, Func, Q
+from django.db.models.functions import Now
+
+from accounts.models import Organization, Project
+
+if TYPE_CHECKING:
+    from accounts.models import User
+
+EXACT_DIGITS = {"max_digits": 38, "decimal_places": 18}
+
+
+class InstantRange(Func):
+    """The half-open range of instants between two columns, for exclusion constraints."""
+
+    function = "tstzrange"
+    output_field = DateTimeRangeField()
+
+
+class Tariff(models.Model):
+    """What usage costs; its terms are in versions."""
+
+    code = models.SlugField(max_length=63, unique=True)
+    name = models.CharField(max_length=120)
+    description = models.TextField(blank=True)
+    currency = models.CharField(max_length=3)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        ordering = ["code"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(currency__regex=r"^[A-Z]{3}$"), name="tariff_currency_is_iso"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class TariffVersion(models.Model):
+    """The terms of a tariff from an instant on; never edited once usage was billed by it."""
+
+    tariff = models.ForeignKey(Tariff, models.PROTECT, related_name="versions")
+    number = models.PositiveIntegerField()
+    valid_from = models.DateTimeField()
+    valid_to = models.DateTimeField(null=True, blank=True, help_text="empty: until further notice")
+    known_at = models.DateTimeField(db_default=Now())
+    document = models.JSONField(help_text="docs/reference/tariff.md says what may stand here")
+    source = models.URLField(blank=True, help_text="where the price was published")
+
+    class Meta:
+        ordering = ["tariff", "number"]
+        constraints = [
+            models.UniqueConstraint(fields=["tariff", "number"], name="tariff_version_number_once"),
+            models.CheckConstraint(
+                condition=Q(valid_to=None) | Q(valid_to__gt=F("valid_from")),
+                name="tariff_version_runs_forward",
+            ),
+            ExclusionConstraint(
+                name="tariff_versions_never_overlap",
+                expressions=[
+                    ("tariff", RangeOperators.EQUAL),
+                    (InstantRange("valid_from", "valid_to"), RangeOperators.OVERLAPS),
+                ],
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.tariff.code}@{self.number}"
+
+
+class Subscription(models.Model):
+    """Which tariff an organization is on, since when, and on which day its periods begin."""
+
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="subscriptions")
+    tariff = models.ForeignKey(Tariff, models.PROTECT, related_name="subscriptions")
+    starts_at = models.DateTimeField()
+    ends_at = models.DateTimeField(null=True, blank=True)
+    anchor_day = models.PositiveSmallIntegerField(
+        default=1, help_text="1 to 31; clamped to the length of the month"
+    )
+    grace_hours = models.PositiveSmallIntegerField(
+        default=0, help_text="how long a period stays open for late usage after its end"
+    )
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(anchor_day__gte=1, anchor_day__lte=31),
+                name="subscription_anchor_is_a_day",
+            ),
+            models.CheckConstraint(
+                condition=Q(ends_at=None) | Q(ends_at__gt=F("starts_at")),
+                name="subscription_runs_forward",
+            ),
+            ExclusionConstraint(
+                name="subscription_one_at_a_time",
+                expressions=[
+                    ("organization", RangeOperators.EQUAL),
+                    (InstantRange("starts_at", "ends_at"), RangeOperators.OVERLAPS),
+                ],
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.organization} on {self.tariff}"
+
+
+class InvoiceSeries(models.Model):
+    """The counter row that gapless invoice numbers come from, one per prefix and year."""
+
+    prefix = models.CharField(max_length=16)
+    year = models.PositiveSmallIntegerField()
+    last_number = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["prefix", "year"], name="invoice_series_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.prefix}-{self.year}"
+
+
+class InvoiceQuerySet(models.QuerySet["Invoice"]):
+    def visible_to(self, user: User) -> InvoiceQuerySet:
+        """The one door between a signed-in person and invoices: members, and never a draft."""
+        return self.filter(organization__members__user=user).exclude(status=Invoice.Status.DRAFT)
+
+
+class Invoice(models.Model):
+    """What a period costs, less what earlier invoices carry. Frozen when issued."""
+
+    class Status(models.TextChoices):
+        DRAFT = "draft"
+        ISSUED = "issued"
+        VOID = "void"
+
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="invoices")
+    subscription = models.ForeignKey(Subscription, models.PROTECT, related_name="invoices")
+    status = models.CharField(max_length=8, choices=Status.choices, default=Status.DRAFT)
+    number = models.CharField(max_length=32, unique=True, null=True, blank=True)
+    period_start = models.DateTimeField()
+    period_end = models.DateTimeField()
+    currency = models.CharField(max_length=3)
+    zone = models.CharField(max_length=64)
+    seller = models.JSONField(default=dict, help_text="name, address, tax id as issued")
+    buyer = models.JSONField(default=dict, help_text="name, address, tax id as issued")
+    subtotal_minor = models.BigIntegerField(default=0)
+    tax_minor = models.BigIntegerField(default=0)
+    total_minor = models.BigIntegerField(default=0)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    issued_at = models.DateTimeField(null=True, blank=True)
+    due_at = models.DateTimeField(null=True, blank=True)
+    voided_at = models.DateTimeField(null=True, blank=True)
+    void_reason = models.TextField(blank=True)
+
+    objects = InvoiceQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-period_end", "-id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(period_start__lt=F("period_end")), name="invoice_period_runs_forward"
+            ),
+            models.CheckConstraint(
+                condition=Q(total_minor=F("subtotal_minor") + F("tax_minor")),
+                name="invoice_total_adds_up",
+            ),
+            models.CheckConstraint(
+                condition=Q(status="draft", number=None, issued_at=None)
+                | (~Q(status="draft") & Q(number__isnull=False, issued_at__isnull=False)),
+                name="invoice_issued_has_number",
+            ),
+            ExclusionConstraint(
+                name="invoice_one_per_period",
+                expressions=[
+                    ("subscription", RangeOperators.EQUAL),
+                    (InstantRange("period_start", "period_end"), RangeOperators.OVERLAPS),
+                ],
+                condition=~Q(status="void"),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.number or f"draft {self.pk}"
+
+
+class InvoiceLine(models.Model):
+    """One rated line, rounded once. `usage_*` say when the usage happened: a line for late usage
+    of an earlier period stands on a later invoice."""
+
+    invoice = models.ForeignKey(Invoice, models.CASCADE, related_name="lines")
+    position = models.PositiveIntegerField()
+    usage_start = models.DateTimeField()
+    usage_end = models.DateTimeField()
+    version = models.CharField(max_length=80, help_text="the tariff version, code@number")
+    component = models.CharField(max_length=120)
+    model = models.CharField(max_length=128)
+    register = models.CharField(max_length=40)
+    bucket = models.CharField(max_length=40, blank=True)
+    step = models.PositiveSmallIntegerField(default=0)
+    description = models.CharField(max_length=300)
+    quantity = models.BigIntegerField(help_text="tokens; negative where usage was corrected")
+    unit_price = models.DecimalField(max_digits=24, decimal_places=12)
+    per = models.BigIntegerField(help_text="how many units the unit price is for")
+    amount_exact = models.DecimalField(**EXACT_DIGITS)
+    amount_minor = models.BigIntegerField()
+    trace = models.JSONField(help_text="version, component, bucket, step and rule, with numbers")
+
+    class Meta:
+        ordering = ["invoice", "position"]
+        constraints = [
+            models.UniqueConstraint(fields=["invoice", "position"], name="line_position_once"),
+            models.CheckConstraint(
+                condition=Q(usage_start__lt=F("usage_end")), name="line_usage_runs_forward"
+            ),
+            models.CheckConstraint(
+                condition=Q(unit_price__gte=0, unit_price__lt=1_000_000_000_000),
+                name="line_price_is_sane",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.description
+
+
+class Quota(models.Model):
+    """A monthly limit in tokens, for a whole organization or one project.
+
+    The month is the calendar month in the organization's zone.
+    """
+
+    organization = models.ForeignKey(Organization, models.CASCADE, related_name="quotas")
+    project = models.ForeignKey(
+        Project, models.CASCADE, null=True, blank=True, related_name="quotas"
+    )
+    tokens_per_month = models.BigIntegerField()
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["organization", "project"], name="quota_once", nulls_distinct=False
+            ),
+            models.CheckConstraint(condition=Q(tokens_per_month__gt=0), name="quota_is_positive"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.tokens_per_month} tokens a month for {self.project or self.organization}"
+
+
+class QuotaAlert(models.Model):
+    """One threshold crossed in one month; the row is claimed before the mail is sent."""
+
+    quota = models.ForeignKey(Quota, models.CASCADE, related_name="alerts")
+    month_start = models.DateTimeField()
+    percent = models.PositiveSmallIntegerField()
+    tokens_used = models.BigIntegerField()
+    recorded_at = models.DateTimeField(db_default=Now(), editable=False)
+    mailed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["quota", "month_start", "percent"], name="quota_alert_once"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.percent} % of {self.quota}"

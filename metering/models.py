@@ -1,0 +1,135 @@
+"""How much: events as reported, and the readings they add up to.
+
+The four heavy tables carry `organization_id` in every primary and unique key and have no foreign
+key, so that they can be distributed by it as they stand. Their SQL is in migration 0001; Django
+knows their shape but neither creates nor writes them: `metering.store` and `metering.rollup` do.
+"""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models.functions import Now
+
+
+class IngestBatch(models.Model):
+    """One accepted request: what it held, and whether its events are in the readings yet.
+
+    This row is the unit of work. A broker message only says "look"; a sweeper looks anyway.
+    """
+
+    class State(models.TextChoices):
+        PENDING = "pending"
+        APPLIED = "applied"
+        FAILED = "failed"
+
+    pk = models.CompositePrimaryKey("organization_id", "id")
+    organization_id = models.BigIntegerField()
+    id = models.BigIntegerField()
+    received_at = models.DateTimeField(db_default=Now())
+    api_key_id = models.BigIntegerField()
+    submitted = models.IntegerField()
+    accepted = models.IntegerField()
+    duplicate = models.IntegerField()
+    conflict = models.IntegerField()
+    rejected = models.IntegerField()
+    state = models.CharField(max_length=8, choices=State.choices)
+    attempts = models.SmallIntegerField(default=0)
+    lease_token = models.UUIDField(null=True)
+    lease_until = models.DateTimeField(null=True)
+    last_error = models.TextField(blank=True, default="")
+    applied_at = models.DateTimeField(null=True)
+
+    class Meta:
+        managed = False
+        db_table = "metering_ingestbatch"
+
+
+class EventKey(models.Model):
+    """The identity of an event, unique for good: (organization, source, id), and its fingerprint.
+
+    Narrow and not partitioned by time, because a unique key and time partitions exclude each
+    other. `batch_id` and `ordinal` lead to the event itself.
+    """
+
+    pk = models.CompositePrimaryKey("organization_id", "source", "event_id")
+    organization_id = models.BigIntegerField()
+    source = models.TextField()
+    event_id = models.TextField()
+    batch_id = models.BigIntegerField()
+    ordinal = models.SmallIntegerField()
+    fingerprint = models.BinaryField()
+
+    class Meta:
+        managed = False
+        db_table = "metering_eventkey"
+
+
+class UsageEvent(models.Model):
+    """One reported fact of use, immutable. Its source and id stand in EventKey, once."""
+
+    pk = models.CompositePrimaryKey("organization_id", "batch_id", "ordinal")
+    organization_id = models.BigIntegerField()
+    batch_id = models.BigIntegerField()
+    ordinal = models.SmallIntegerField()
+    received_at = models.DateTimeField()
+    occurred_at = models.DateTimeField()
+    project_id = models.BigIntegerField()
+    model = models.TextField()
+    api_key = models.TextField(null=True)  # noqa: DJ001 - absent is not the empty string
+    agent = models.TextField(null=True)  # noqa: DJ001
+    session = models.TextField(null=True)  # noqa: DJ001
+    region = models.TextField(null=True)  # noqa: DJ001
+    service_class = models.TextField(null=True)  # noqa: DJ001
+    input = models.BigIntegerField(null=True)
+    cache_read = models.BigIntegerField(null=True)
+    cache_write = models.BigIntegerField(null=True)
+    output = models.BigIntegerField(null=True)
+    reasoning = models.BigIntegerField(null=True)
+    other = models.JSONField(null=True)
+
+    class Meta:
+        managed = False
+        db_table = "metering_event"
+
+
+class RatingKey(models.Model):
+    """Everything rating needs to know of usage besides when, how much and which register."""
+
+    pk = models.CompositePrimaryKey("organization_id", "id")
+    organization_id = models.BigIntegerField()
+    id = models.BigIntegerField()
+    project_id = models.BigIntegerField()
+    model = models.TextField()
+    api_key = models.TextField()
+    agent = models.TextField()
+    region = models.TextField()
+    service_class = models.TextField()
+
+    class Meta:
+        managed = False
+        db_table = "metering_ratingkey"
+
+
+class Reading(models.Model):
+    """One rating key's quantity in one register for one quarter-hour, half-open, UTC."""
+
+    pk = models.CompositePrimaryKey("organization_id", "starts_at", "rating_key_id", "register")
+    organization_id = models.BigIntegerField()
+    starts_at = models.DateTimeField()
+    rating_key_id = models.BigIntegerField()
+    register = models.TextField()
+    quantity = models.BigIntegerField()
+
+    class Meta:
+        managed = False
+        db_table = "metering_reading"
+
+
+class Heartbeat(models.Model):
+    """When each background worker was last seen at work."""
+
+    worker = models.CharField(max_length=120, primary_key=True)
+    seen_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.worker
