@@ -13,11 +13,12 @@ def main() -> int:
     if sys.version_info < OLDEST:
         found = [path for path in map(shutil.which, NEWER) if path]
         if found:
-            os.execv(found[0], [found[0], "-m", "stack"] + sys.argv[1:])
+            os.execv(found[0], [found[0], "-m", "stack", *sys.argv[1:]])
         sys.stderr.write(
-            "kilotoken: Python 3.11 or newer is needed and this is %d.%d; "
-            "install one and try again, or name it: make run PYTHON=/path/to/python3.11\n"
-            % sys.version_info[:2]
+            "kilotoken: Python 3.11 or newer is needed and this is {}.{}; "
+            "install one, or name it: make run PYTHON=/path/to/python3.11\n".format(
+                *sys.version_info[:2]
+            )
         )
         return 1
     from stack.commands import main as run_command

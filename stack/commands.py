@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from stack import home, keeper, one_command
+from stack import checks, home, keeper, one_command
 from stack.refusal import Refusal, say
 
 USAGE = """usage: python3 -m stack COMMAND
@@ -36,6 +36,10 @@ def _dispatch(arguments: list[str]) -> int:
     match arguments:
         case ["exec", "--", *command] | ["exec", *command] if command:
             return one_command.main(command)
+        case ["check"]:
+            return checks.main(os.environ, pytest=None)
+        case ["test", *rest]:
+            return checks.main(os.environ, pytest=rest)
         case ["keep"]:
             return keeper.main(home.open_home(os.environ))
         case _:

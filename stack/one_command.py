@@ -35,19 +35,27 @@ def _end(number: int, _frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
 
 
-def run(command: Sequence[str], env: Mapping[str, str]) -> int:
-    """Run in our own session, terminal and working folder: it may ask and it may be debugged."""
+def run(
+    command: Sequence[str],
+    env: Mapping[str, str],
+    *,
+    stdin: int | None = None,
+    interrupts: list[int] | None = None,
+) -> int:
+    """Run in our own session and on our own terminal: the command may ask and be debugged."""
+    heard = interrupts if interrupts is not None else []
     try:
         child = subprocess.Popen(
             command,
             env=dict(env),
             cwd=ROOT,
+            stdin=stdin,
             preexec_fn=processes.dies_with_parent(signal.SIGTERM),  # noqa: PLW1509
         )
     except (FileNotFoundError, PermissionError) as error:
         raise Refusal(f"{command[0]} cannot be run: {error.strerror}") from error
     # The terminal's Ctrl-C reaches the command as well; it decides, we only wait.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, lambda number, _frame: heard.append(number))
     signal.signal(signal.SIGTERM, lambda number, _frame: processes.send(child.pid, number))
     try:
         return child.wait()

@@ -81,7 +81,8 @@ def data_version(data: Path) -> int | None:
 
 def major_version(folder: Path) -> int:
     """What `postgres --version` says."""
-    answer = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True)
+    argv = [os.fspath(folder / "postgres"), "--version"]
+    answer = subprocess.run(argv, capture_output=True, text=True, check=False)
     found = re.search(r"\) (\d+)", answer.stdout)
     if not found:
         raise Refusal(f"{folder}/postgres does not run here: {answer.stderr.strip()}")
@@ -117,11 +118,8 @@ def make_data(home: Home, folder: Path) -> None:
         locale = ["--locale-provider=builtin", "--locale=C.UTF-8"]
     else:
         locale = ["--locale=C"]
-    _run(
-        home,
-        [folder / "initdb", "-D", home.postgres, "-U", "postgres", "--encoding=UTF8"]
-        + ["--auth=trust", "--data-checksums", *locale],
-    )
+    initdb: list[str | Path] = [folder / "initdb", "-D", home.postgres, "-U", "postgres"]
+    _run(home, [*initdb, "--encoding=UTF8", "--auth=trust", "--data-checksums", *locale])
     # Trust is for those who can open the 0700 socket folder; there is no other door.
     (home.postgres / "pg_hba.conf").write_text("local all all trust\n")
     _run(home, [folder / "postgres", "--single", "-D", home.postgres, "postgres"], MAKE_ROLE)
@@ -132,6 +130,7 @@ def _run(home: Home, argv: list[str | Path], text: str = "") -> None:
     as_root = os.geteuid() == 0
     done = subprocess.run(
         [os.fspath(word) for word in argv],
+        check=False,
         input=text,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -1,5 +1,6 @@
 """Child processes that do not outlive their parent."""
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -75,18 +76,15 @@ def stop(child: subprocess.Popen[bytes], signal_number: int, *, grace_s: float) 
 
 def send(pid: int, signal_number: int) -> None:
     """Signal one process; one that is gone already is as good as signalled."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal_number)
-    except ProcessLookupError:
-        pass
 
 
 def kill_group(leader: int) -> None:
     """Kill what a dead session leader left behind."""
-    try:
+    # macOS answers with the second of these for a zombie.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):  # macOS says the latter of zombies
-        pass
 
 
 def alive(pid: int) -> bool:
