@@ -1,0 +1,72 @@
+"""What the price shapes have in common. One shape per file; a new one joins SHAPES in tariff.py."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import ClassVar, Protocol, Self
+
+from billing.rating.document import PRICE_DECIMALS_MAX, Field
+
+# Only powers of ten, so that quantity x price / per always ends. A third of a cent does not.
+PER_ALLOWED = tuple(10**power for power in range(10))
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where in the billing period a quantity stands: all a shape may look at besides it."""
+
+    used: int  # what the component has priced in this period before
+    bucket: str  # of the calendar; "" without one
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """A part of a quantity and the price it pays. bucket "" and step 0 where they do not matter."""
+
+    quantity: int
+    unit_price: Decimal
+    bucket: str = ""
+    step: int = 0
+
+
+class Shape(Protocol):
+    """How the price of a unit depends on where the unit stands."""
+
+    NAME: ClassVar[str]
+    FIELDS: ClassVar[frozenset[str]]
+
+    @property
+    def per(self) -> int: ...
+
+    @classmethod
+    def read(cls, fields: Mapping[str, Field], per: int) -> Self:
+        """Read the shape's own FIELDS of a component. TariffInvalid if they are wrong."""
+        ...
+
+    def pour(self, quantity: int, at: Position) -> list[Portion]:
+        """Split a quantity by price, losing none of it. The quantity is above zero."""
+        ...
+
+    def explain(self, portion: Portion) -> dict[str, object]:
+        """Return the trace of a portion: the shape's own numbers, as JSON values."""
+        ...
+
+    def as_document(self) -> dict[str, object]:
+        """Return the shape's own FIELDS."""
+        ...
+
+
+def check_price(price: Decimal) -> None:
+    """Raise ValueError for a price that is negative, not finite or finer than 12 decimals."""
+    if not price.is_finite() or price < 0:
+        raise ValueError(f"a price must be finite and not negative, not {price}")
+    exponent = price.as_tuple().exponent
+    assert isinstance(exponent, int)
+    if exponent < -PRICE_DECIMALS_MAX:
+        raise ValueError(f"a price must have at most {PRICE_DECIMALS_MAX} decimals")
+
+
+def check_per(per: int) -> None:
+    """Raise ValueError unless `per` is 1, 10, 100 ... 1,000,000,000."""
+    if per not in PER_ALLOWED:
+        raise ValueError(f"per must be a power of ten up to {PER_ALLOWED[-1]}, not {per}")
