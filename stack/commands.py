@@ -5,12 +5,13 @@ import os
 import sys
 from collections.abc import Sequence
 
-from stack import checks, home, keeper, one_command
+from stack import checks, home, install, keeper, one_command
 from stack.refusal import Refusal, say
 
 USAGE = """usage: python3 -m stack COMMAND
 
   install [--dev]     make .venv and install the locked packages
+  lock                compile the hashed locks anew
   run                 start everything and follow it; Ctrl-C stops it
   exec -- COMMAND     run one command with the servers up and the environment set
   check               formatting, lint, types, import directions, migrations
@@ -36,6 +37,10 @@ def _dispatch(arguments: list[str]) -> int:
     match arguments:
         case ["exec", "--", *command] | ["exec", *command] if command:
             return one_command.main(command)
+        case ["install", *options] if options in ([], ["--dev"]):
+            return install.main(os.environ, dev=bool(options))
+        case ["lock"]:
+            return install.compile_locks(os.environ)
         case ["check"]:
             return checks.main(os.environ, pytest=None)
         case ["test", *rest]:
