@@ -41,7 +41,7 @@ def _asks(check: Callable[[], str]) -> str:
     """What a check says; a failure is an answer, by the name of its kind, without its details."""
     try:
         return check()
-    except Exception as error:  # noqa: BLE001 - whatever fails here means "not ready"
+    except Exception as error:  # whatever fails here means "not ready"
         return f"failed: {type(error).__name__}"
 
 

@@ -65,7 +65,7 @@ def _problem(error: Exception) -> Problem | None:
         case PermissionDenied():
             return Problem("scope_missing", "This key may not do that.")
         case OperationalError() | InterfaceError():
-            logger.exception("the database did not answer")
+            logger.error("the database did not answer", exc_info=error)
             return Problem("temporarily_unavailable", "The database does not answer.")
     return None
 
