@@ -12,7 +12,7 @@ from decimal import (
     localcontext,
 )
 
-# 20 digits of tokens, 24 of price and 9 of `per` fit with room to spare. Whatever does not fit
+# 20 digits of tokens, 24 of price and 7 of `per` fit with room to spare. Whatever does not fit
 # is an error and never a silently rounded amount; Python's own default is 28 digits, rounded.
 EXACT = Context(
     prec=80, rounding=ROUND_HALF_UP, traps=[Inexact, InvalidOperation, DivisionByZero, Overflow]

@@ -81,18 +81,27 @@ def billing_period(anchor_day: int, zone: ZoneInfo, moment: datetime) -> Period:
 
 
 def billing_periods(
-    anchor_day: int, zone: ZoneInfo, *, start: datetime, until: datetime
+    anchor_day: int,
+    zone: ZoneInfo,
+    *,
+    start: datetime,
+    until: datetime,
+    end: datetime | None = None,
 ) -> Iterator[Period]:
     """Yield the billing periods from start on that have ended at or before until.
 
-    The first begins at start itself, so it may be short; the others are cut at the anchors.
+    The first begins at start itself, so it may be short; the others are cut at the anchors. The
+    last is cut at end, where a subscription has one.
     ValueError for an anchor outside 1 to 31 and for naive moments.
     """
-    until = utc(until)
-    period = Period(start, billing_period(anchor_day, zone, start).end)
-    while period.end <= until:
-        yield period
-        period = billing_period(anchor_day, zone, period.end)
+    opens, until, end = utc(start), utc(until), None if end is None else utc(end)
+    while end is None or opens < end:
+        closes = billing_period(anchor_day, zone, opens).end
+        closes = closes if end is None else min(closes, end)
+        if closes > until:
+            return
+        yield Period(opens, closes)
+        opens = closes
 
 
 def _anchor(month: int, anchor_day: int, zone: ZoneInfo) -> datetime:

@@ -7,7 +7,7 @@ from typing import cast
 from billing.rating.line import ALLOWANCE, UNPRICED, RatedLine
 from billing.rating.money import minor_digits
 
-_PER = {1: "each", 1_000: "per thousand", 1_000_000: "per million", 1_000_000_000: "per billion"}
+_PER = {1: "each", 1_000: "per thousand", 1_000_000: "per million"}
 
 
 def sentences(line: RatedLine, currency: str) -> list[str]:

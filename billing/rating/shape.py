@@ -7,8 +7,9 @@ from typing import ClassVar, Protocol, Self
 
 from billing.rating.document import PRICE_DECIMALS_MAX, Field
 
-# Only powers of ten, so that quantity x price / per always ends. A third of a cent does not.
-PER_ALLOWED = tuple(10**power for power in range(10))
+# Powers of ten only, so that quantity x price / per always ends; a third of a cent does not.
+# A million at most, so that the 12 decimals of a price become the 18 that amounts are kept with.
+PER_ALLOWED = tuple(10**power for power in range(7))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,6 @@ def check_price(price: Decimal) -> None:
 
 
 def check_per(per: int) -> None:
-    """Raise ValueError unless `per` is 1, 10, 100 ... 1,000,000,000."""
+    """Raise ValueError unless `per` is 1, 10, 100 ... 1,000,000."""
     if per not in PER_ALLOWED:
         raise ValueError(f"per must be a power of ten up to {PER_ALLOWED[-1]}, not {per}")

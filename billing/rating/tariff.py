@@ -27,7 +27,7 @@ ALLOWANCE_TOKENS_MAX = 10**18
 
 _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
 _CODE_MUST = "a code (letters, digits, . _ / -; at most 100 characters)"
-_MODEL = re.compile(r"[^\s*]{1,200}\*?|\*")
+_MODEL = re.compile(r"[^\s*]{1,127}\*?|\*")
 _MODEL_MUST = "a model name, or a prefix that ends in * (without blanks)"
 _REGISTER = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _REGISTER_MUST = "a register such as input or cache_read"

@@ -21,6 +21,8 @@ class TimeOfUse:
     per: int = 1_000_000
 
     def __post_init__(self) -> None:
+        # PostgreSQL reorders the names of a JSON object, so their order must say nothing.
+        object.__setattr__(self, "prices", tuple(sorted(self.prices)))
         check_per(self.per)
         buckets = [bucket for bucket, _ in self.prices]
         if not buckets or len(set(buckets)) < len(buckets):
