@@ -1,0 +1,70 @@
+"""What the docs promise to list, they list."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from accounts.problems import KINDS
+from config.celery import app
+from metering.usage import registers
+
+ROOT = Path(__file__).resolve().parents[2]
+REFERENCE = ROOT / "docs" / "reference"
+_READS = re.compile(r"""env(?:\.\w+)?\(\s*"([A-Z_]+)"|environ(?:\.get\(|\[)\s*"([A-Z_]+)\"""")
+# Django's and Python's own; the reader finds them in their documentation.
+OTHERS = {"DJANGO_SETTINGS_MODULE", "HOME", "PATH", "TERM", "NO_COLOR", "CI"}
+
+
+def _variables_read() -> set[str]:
+    found: set[str] = set()
+    for path in [*(ROOT / "config").glob("*.py"), *(ROOT / "stack").glob("*.py")]:
+        found |= {first or second for first, second in _READS.findall(path.read_text())}
+    return found - OTHERS
+
+
+def test_every_setting_is_documented() -> None:
+    page = (REFERENCE / "settings.md").read_text()
+    missing = sorted(name for name in _variables_read() if f"`{name}`" not in page)
+    assert missing == []
+
+
+def test_every_documented_setting_exists() -> None:
+    page = (REFERENCE / "settings.md").read_text()
+    documented = set(re.findall(r"^\| `([A-Z_]+)`", page, re.MULTILINE))
+    read = _variables_read()
+    for path in (ROOT / "stack").glob("*.py"):
+        read |= {name for name in documented if name in path.read_text()}
+    assert documented - read == set()
+
+
+def test_every_problem_code_is_documented() -> None:
+    page = (REFERENCE / "errors.md").read_text()
+    assert [code for code in KINDS if f"`{code}`" not in page] == []
+
+
+def test_every_task_that_beats_is_documented() -> None:
+    page = (ROOT / "docs" / "internals" / "flow.md").read_text()
+    tasks = {entry["task"] for entry in app.conf.beat_schedule.values()}
+    assert sorted(task for task in tasks if f"`{task}`" not in page) == []
+
+
+def test_every_beating_task_exists() -> None:
+    app.loader.import_default_modules()
+    tasks = {entry["task"] for entry in app.conf.beat_schedule.values()}
+    assert sorted(task for task in tasks if task not in app.tasks) == []
+
+
+def test_every_register_we_know_is_in_the_glossary() -> None:
+    page = (REFERENCE / "glossary.md").read_text()
+    assert [name for name in registers.KNOWN if f"`{name}`" not in page] == []
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    broken = []
+    for page in [ROOT / "README.md", *ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
+            if "://" not in target and not target.startswith("mailto:"):
+                if not (page.parent / target).exists():
+                    broken.append(f"{page.relative_to(ROOT)}: {target}")
+    assert broken == []
