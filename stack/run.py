@@ -1,0 +1,135 @@
+"""`stack run`: servers, migrations, the four programs, the demo; then follow them all."""
+
+import http.client
+import os
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from functools import partial
+
+from stack import environment, ports, servers
+from stack.children import Children, Stopped
+from stack.home import ROOT, Home, open_home
+from stack.locks import FileLock
+from stack.refusal import Refusal
+from stack.terminal import LogFile, Terminal
+
+PYTHON = str(ROOT / ".venv" / "bin" / "python")
+MANAGE = [PYTHON, "manage.py"]
+ANSWER_WITHIN_S = 90.0
+KEEPER_LOOK_S = 1.0
+ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where to knock on who listens everywhere
+
+
+def main(environ: Mapping[str, str]) -> int:
+    """Run until somebody stops us (0) or something cannot be kept running (a refusal)."""
+    if not os.access(PYTHON, os.X_OK):
+        raise Refusal("nothing is installed yet; use `make run`, or run `make install` first")
+    home = open_home(environ)
+    env = {**environment.for_children(home, environ), "PYTHONUNBUFFERED": "1"}
+    alone = FileLock(home.locks / "run")
+    if not alone.try_own():
+        raise Refusal(
+            f"Kilotoken runs already on {home.path}; "
+            "stop it, or choose another home: KILOTOKEN_HOME=/path/to/folder make run"
+        )
+    for variable in ("PORT", "INGEST_PORT"):
+        ports.refuse_if_taken(_host(env), int(env[variable]), variable=variable)
+    logs = [LogFile(name, home.logs / f"{name}.log") for name in ("keeper", "postgres", "valkey")]
+    children = Children(Terminal(env), logs)
+    children.listen()
+    try:
+        _run(home, env, environ, children)
+    except Stopped:
+        children.terminal.own("stopped; your data stays in " + str(home.path))
+    return 0
+
+
+def _run(
+    home: Home, env: Mapping[str, str], environ: Mapping[str, str], children: Children
+) -> None:
+    embedded = environment.needs_servers(environ)
+    with ExitStack() as stack:
+        if embedded:
+            stack.enter_context(servers.in_use(home))
+        stack.callback(children.stop)  # before the servers go
+        migrate(children, env)
+        for name, argv in programs(home, env).items():
+            children.start(name, argv, env)
+        _await_answers(children, env)
+        _tell_demo(home, env, environ, children)
+        children.terminal.own(f"ready at http://localhost:{env['PORT']}  (Ctrl-C stops it)")
+        looked_at = time.monotonic()
+        while True:
+            children.turn()
+            if embedded and time.monotonic() > looked_at + KEEPER_LOOK_S:
+                servers.ensure(home)  # at once where all is well; a killed keeper is replaced
+                looked_at = time.monotonic()
+
+
+def programs(home: Home, env: Mapping[str, str]) -> dict[str, list[str]]:
+    """What runs, in the order of starting."""
+    granian = [PYTHON, "-m", "granian", "--interface", "wsgi", "--no-ws", "--host", _host(env)]
+    granian += ["--workers", "1", "--blocking-threads", "4"]
+    celery = [PYTHON, "-m", "celery", "-A", "config"]
+    # Processes, not threads: only they can be ended when a task exceeds its time limit.
+    worker = [*celery, "worker", "--pool", "prefork", "--concurrency", "2"]
+    beat = [*celery, "beat", "--schedule", str(home.path / "beat" / "schedule")]
+    return {
+        "web": [*granian, "--port", env["PORT"], "config.wsgi:application"],
+        "ingestion": [*granian, "--port", env["INGEST_PORT"], "metering.ingest.app:application"],
+        "worker": [*worker, "--hostname", "kilotoken@%h", "--without-gossip", "--without-mingle"],
+        "beat": [*beat, "--pidfile", ""],
+    }
+
+
+def migrate(children: Children, env: Mapping[str, str]) -> None:
+    """Bring the schema up to the code, if it is behind."""
+    look = [*MANAGE, "migrate", "--check"]
+    if children.complete("migrate", look, env, quiet=True).process.returncode == 0:
+        return
+    done = children.complete("migrate", [*MANAGE, "migrate", "--no-input"], env)
+    if done.process.returncode != 0:
+        raise Refusal("the database cannot be migrated; the lines above say why")
+
+
+def _await_answers(children: Children, env: Mapping[str, str]) -> None:
+    host = ANYWHERE.get(_host(env), _host(env))
+    for name, variable in (("web", "PORT"), ("ingestion", "INGEST_PORT")):
+        answer = partial(answers, host, int(env[variable]))
+        if not children.until(answer, within_s=ANSWER_WITHIN_S):
+            raise Refusal(f"{name} does not answer at port {env[variable]}; see its lines above")
+
+
+def answers(host: str, port: int) -> bool:
+    """Whether somebody answers there, and not with a failure of theirs."""
+    connection = http.client.HTTPConnection(host, port, timeout=2)
+    try:
+        connection.request("GET", "/healthz", headers={"Host": f"localhost:{port}"})
+        return connection.getresponse().status < 500
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _tell_demo(
+    home: Home, env: Mapping[str, str], environ: Mapping[str, str], children: Children
+) -> None:
+    """Make the demo at the first start; afterwards only say how to sign in.
+
+    A database that is not ours gets demo data on request only.
+    """
+    if environ.get("KILOTOKEN_DEMO", "0" if environ.get("DATABASE_URL") else "1") == "0":
+        return
+    made = home.path / "demo.made"
+    if not made.exists():
+        if children.complete("demo", [*MANAGE, "demo"], env).process.returncode != 0:
+            children.terminal.own("the demo data could not be made; everything else runs")
+            return
+        made.touch()
+    children.complete("demo", [*MANAGE, "demo", "--sign-ins"], env)
+
+
+def _host(env: Mapping[str, str]) -> str:
+    return env.get("HOST") or "127.0.0.1"
