@@ -1,14 +1,16 @@
 """Every instant lies in exactly one bucket of a time-of-use calendar."""
 
+import json
 from collections import Counter
 from datetime import date, datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from billing.rating.calendar import WEEK, TouCalendar, TouRule, Window
+from billing.rating.calendar import WEEK, TouCalendar, TouRule, Window, read_calendar
 from billing.rating.document import Field, TariffInvalid
 from billing.rating.period import Period, local_day, quarter_hour
 from tests.pure.tables import at, rows
@@ -16,6 +18,10 @@ from tests.pure.tables import at, rows
 WEEKDAYS = WEEK[:5]
 QUARTER = timedelta(minutes=15)
 SHANGHAI, NEW_YORK = ZoneInfo("Asia/Shanghai"), ZoneInfo("America/New_York")
+
+
+def read(document: object) -> TouCalendar:
+    return read_calendar(Field(document))
 
 
 def window(text: str) -> Window:
@@ -95,28 +101,41 @@ day        | peak | shoulder | off_peak | price of 100,000 tokens a quarter-hour
 """
 
 REFUSED = """
-pointer            | document
-/zone              | {"zone": "Mars/Base", "default": "a"}
-/zone              | {"zone": "America", "default": "a"}
-/zone              | {"zone": "../etc/passwd", "default": "a"}
-/zone              | {"zone": 8, "default": "a"}
-/zone              | {"default": "a"}
-/default           | {"zone": "UTC", "default": "Off Peak"}
-/holidays/0        | {"zone": "UTC", "default": "a", "holidays": ["2026-02-29"]}
-/holidays/1        | {"zone": "UTC", "default": "a", "holidays": ["2026-10-01", "1 October"]}
-/holidays          | {"zone": "UTC", "default": "a", "holidays": []}
-/seasons           | {"zone": "UTC", "default": "a", "seasons": []}
-/rules/0/days/1    | {"zone": "UTC", "default": "a", "rules": [{"bucket": "b", "days": ["mon", "Tue"], "windows": [["09:00", "12:00"]]}]}
-/rules/0/days/1    | {"zone": "UTC", "default": "a", "rules": [{"bucket": "b", "days": ["mon", "mon"], "windows": [["09:00", "12:00"]]}]}
-/rules/0/except/0  | {"zone": "UTC", "default": "a", "rules": [{"bucket": "b", "days": ["mon"], "except": ["rain"], "windows": [["09:00", "12:00"]]}]}
-/rules/0/windows   | {"zone": "UTC", "default": "a", "rules": [{"bucket": "b", "days": ["mon"], "windows": []}]}
-/rules/0/windows/0 | {"zone": "UTC", "default": "a", "rules": [{"bucket": "b", "days": ["mon"], "windows": [["09:00", "09:00"]]}]}
-/rules/0/windows/0 | {"zone": "UTC", "default": "a", "rules": [{"bucket": "b", "days": ["mon"], "windows": [["24:00", "09:00"]]}]}
-/rules/0/windows/0 | {"zone": "UTC", "default": "a", "rules": [{"bucket": "b", "days": ["mon"], "windows": [["09:00"]]}]}
-/rules/0/windows/0/0 | {"zone": "UTC", "default": "a", "rules": [{"bucket": "b", "days": ["mon"], "windows": [["09:05", "12:00"]]}]}
-/rules/0/windows/0/1 | {"zone": "UTC", "default": "a", "rules": [{"bucket": "b", "days": ["mon"], "windows": [["09:00", "24:15"]]}]}
-/rules/0/windows/0/1 | {"zone": "UTC", "default": "a", "rules": [{"bucket": "b", "days": ["mon"], "windows": [["09:00", "9:30"]]}]}
+pointer     | change to a good calendar
+/zone       | {"zone": "Mars/Base"}
+/zone       | {"zone": "America"}
+/zone       | {"zone": "../etc/passwd"}
+/zone       | {"zone": 8}
+/default    | {"default": "Off Peak"}
+/holidays   | {"holidays": []}
+/holidays/0 | {"holidays": ["2026-02-29"]}
+/holidays/1 | {"holidays": ["2026-10-01", "1 October"]}
+/holidays/0 | {"holidays": [20261001]}
+/rules      | {"rules": {}}
+/rules/0    | {"rules": ["peak"]}
+/seasons    | {"seasons": []}
 """
+
+REFUSED_RULES = """
+pointer      | change to a good rule
+/bucket      | {"bucket": "PEAK"}
+/days        | {"days": "mon"}
+/days/1      | {"days": ["mon", "Tue"]}
+/days/1      | {"days": ["mon", "mon"]}
+/except/0    | {"except": ["rain"]}
+/windows     | {"windows": []}
+/windows/0   | {"windows": [["09:00", "09:00"]]}
+/windows/0   | {"windows": [["00:00", "00:00"]]}
+/windows/0   | {"windows": [["24:00", "09:00"]]}
+/windows/0   | {"windows": [["09:00"]]}
+/windows/0/0 | {"windows": [["09:05", "12:00"]]}
+/windows/0/0 | {"windows": [[9, 12]]}
+/windows/0/1 | {"windows": [["09:00", "24:15"]]}
+/windows/0/1 | {"windows": [["09:00", "9:30"]]}
+/season      | {"season": "winter"}
+"""
+GOOD_RULE = {"bucket": "peak", "days": ["mon"], "windows": [["09:00", "12:00"]]}
+GOOD = {"zone": "UTC", "default": "off_peak", "rules": [GOOD_RULE]}
 
 
 @pytest.mark.parametrize(("name", "instant", "bucket", "because"), rows(ONE_BUCKET))
@@ -200,7 +219,7 @@ def test_segments_tile_every_local_day_and_agree_with_each_instant(
     segments = calendar.segments(period)
     assert segments[0][0] == period.start
     assert segments[-1][1] == period.end
-    for (_, end, bucket), (start, _, other) in zip(segments, segments[1:], strict=False):
+    for (_, end, bucket), (start, _, other) in pairwise(segments):
         assert end == start
         assert bucket != other
     for start, end, bucket in segments:
@@ -216,25 +235,31 @@ def test_a_calendar_comes_back_from_its_document() -> None:
         assert read(calendar.as_document()) == calendar
 
 
-def read(document: object) -> TouCalendar:
-    from billing.rating.calendar import read_calendar
-
-    return read_calendar(Field(document))
-
-
 def test_midnight_closes_a_window_under_both_its_names() -> None:
     rule = {"bucket": "late", "days": ["mon"], "windows": [["22:00", "00:00"]]}
     calendar = read({"zone": "UTC", "default": "day", "rules": [rule]})
     assert calendar.rules[0].windows == (window("22:00-24:00"),)
 
 
-@pytest.mark.parametrize(("pointer", "document"), rows(REFUSED))
-def test_a_calendar_with_a_hole_is_refused_at_the_field(pointer: str, document: str) -> None:
-    import json
-
+@pytest.mark.parametrize(("pointer", "change"), rows(REFUSED))
+def test_a_calendar_with_a_fault_is_refused_at_the_field(pointer: str, change: str) -> None:
     with pytest.raises(TariffInvalid) as refusal:
-        read(json.loads(document))
+        read(GOOD | json.loads(change))
     assert refusal.value.pointer == pointer
+
+
+@pytest.mark.parametrize(("pointer", "change"), rows(REFUSED_RULES))
+def test_a_rule_with_a_fault_is_refused_at_the_field(pointer: str, change: str) -> None:
+    with pytest.raises(TariffInvalid) as refusal:
+        read(GOOD | {"rules": [GOOD_RULE, GOOD_RULE | json.loads(change)]})
+    assert refusal.value.pointer == f"/rules/1{pointer}"
+
+
+@pytest.mark.parametrize("name", ["zone", "default"])
+def test_a_calendar_has_a_zone_and_a_default(name: str) -> None:
+    with pytest.raises(TariffInvalid, match="is missing") as refusal:
+        read({field: value for field, value in GOOD.items() if field != name})
+    assert refusal.value.pointer == f"/{name}"
 
 
 @pytest.mark.parametrize("ends", [(5, 60), (60, 61), (60, 60), (-15, 60), (1440, 60), (0, 0)])
@@ -244,11 +269,7 @@ def test_a_window_that_no_reading_fits_cannot_be_made(ends: tuple[int, int]) -> 
 
 
 def test_a_rule_that_cannot_hold_cannot_be_made() -> None:
-    for bucket, days, some in [
-        ("P", WEEK, 1),
-        ("peak", (), 1),
-        ("peak", ("day",), 1),
-        ("p", WEEK, 0),
-    ]:
+    nine = (window("09:00-12:00"),)
+    for rule in [("P", WEEK, nine), ("p", (), nine), ("p", ("day",), nine), ("p", WEEK, ())]:
         with pytest.raises(ValueError, match="must"):
-            TouRule(bucket, days, (window("09:00-12:00"),) * some)
+            TouRule(*rule)
