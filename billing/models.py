@@ -1,7 +1,8 @@
 """How much it costs: tariffs, subscriptions, invoices and quotas.
 
 Amounts on documents are whole minor units of the document's currency (cents, yen, fils); exact
-amounts before rounding have scale 18. Issued documents are frozen by triggers (migration 0002).
+amounts before rounding have scale 21: 12 decimals of a price and 9 of what it is per. What was
+issued or published is frozen by triggers (migration 0002).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from accounts.models import Organization, Project
 if TYPE_CHECKING:
     from accounts.models import User
 
-EXACT_DIGITS = {"max_digits": 38, "decimal_places": 18}
+EXACT_DIGITS = {"max_digits": 60, "decimal_places": 21}
 
 
 class InstantRange(Func):
@@ -51,13 +52,17 @@ class Tariff(models.Model):
 
 
 class TariffVersion(models.Model):
-    """The terms of a tariff from an instant on; never edited once usage was billed by it."""
+    """The terms of a tariff from an instant on; never edited. A correction is a new version, which
+    shortens or withdraws those it replaces (`billing.catalog`)."""
 
     tariff = models.ForeignKey(Tariff, models.PROTECT, related_name="versions")
     number = models.PositiveIntegerField()
     valid_from = models.DateTimeField()
     valid_to = models.DateTimeField(null=True, blank=True, help_text="empty: until further notice")
     known_at = models.DateTimeField(db_default=Now())
+    withdrawn_at = models.DateTimeField(
+        null=True, blank=True, help_text="when a correction replaced the whole of it"
+    )
     document = models.JSONField(help_text="docs/reference/tariff.md says what may stand here")
     source = models.URLField(blank=True, help_text="where the price was published")
 
@@ -75,6 +80,7 @@ class TariffVersion(models.Model):
                     ("tariff", RangeOperators.EQUAL),
                     (InstantRange("valid_from", "valid_to"), RangeOperators.OVERLAPS),
                 ],
+                condition=Q(withdrawn_at=None),
             ),
         ]
 
@@ -92,8 +98,12 @@ class Subscription(models.Model):
     anchor_day = models.PositiveSmallIntegerField(
         default=1, help_text="1 to 31; clamped to the length of the month"
     )
+    zone = models.CharField(max_length=64, help_text="IANA time zone the periods are cut in")
     grace_hours = models.PositiveSmallIntegerField(
         default=0, help_text="how long a period stays open for late usage after its end"
+    )
+    next_close_at = models.DateTimeField(
+        null=True, db_index=True, help_text="when the next period can be closed; empty: all are"
     )
 
     class Meta:
@@ -125,6 +135,7 @@ class InvoiceSeries(models.Model):
     prefix = models.CharField(max_length=16)
     year = models.PositiveSmallIntegerField()
     last_number = models.PositiveIntegerField(default=0)
+    last_issued_at = models.DateTimeField(help_text="numbers rise in the order of issue")
 
     class Meta:
         constraints = [
@@ -167,6 +178,14 @@ class Invoice(models.Model):
     due_at = models.DateTimeField(null=True, blank=True)
     voided_at = models.DateTimeField(null=True, blank=True)
     void_reason = models.TextField(blank=True)
+    replaces = models.OneToOneField(
+        "self",
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="replaced_by",
+        help_text="the void document whose period this one bills again",
+    )
 
     objects = InvoiceQuerySet.as_manager()
 
@@ -200,8 +219,8 @@ class Invoice(models.Model):
 
 
 class InvoiceLine(models.Model):
-    """One rated line, rounded once. `usage_*` say when the usage happened: a line for late usage
-    of an earlier period stands on a later invoice."""
+    """One rated line, rounded once. `usage_*` are the billing period the usage belongs to: a line
+    for late usage of an earlier period stands on a later invoice."""
 
     invoice = models.ForeignKey(Invoice, models.CASCADE, related_name="lines")
     position = models.PositiveIntegerField()
@@ -209,7 +228,7 @@ class InvoiceLine(models.Model):
     usage_end = models.DateTimeField()
     version = models.CharField(max_length=80, help_text="the tariff version, code@number")
     component = models.CharField(max_length=120)
-    model = models.CharField(max_length=128)
+    model = models.CharField(max_length=200)
     register = models.CharField(max_length=40)
     bucket = models.CharField(max_length=40, blank=True)
     step = models.PositiveSmallIntegerField(default=0)
@@ -264,19 +283,28 @@ class Quota(models.Model):
 
 
 class QuotaAlert(models.Model):
-    """One threshold crossed in one month; the row is claimed before the mail is sent."""
+    """One threshold of one limit crossed in one month; claimed before its mail is sent.
+
+    Of thresholds found crossed at the same look the highest is mailed; the others name it.
+    """
 
     quota = models.ForeignKey(Quota, models.CASCADE, related_name="alerts")
     month_start = models.DateTimeField()
+    tokens_per_month = models.BigIntegerField(help_text="the limit as it was then")
     percent = models.PositiveSmallIntegerField()
     tokens_used = models.BigIntegerField()
-    recorded_at = models.DateTimeField(db_default=Now(), editable=False)
+    covered_by = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="the higher percent whose mail speaks for this one"
+    )
+    recorded_at = models.DateTimeField()
+    claimed_at = models.DateTimeField(help_text="when a sender last took it on")
     mailed_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["quota", "month_start", "percent"], name="quota_alert_once"
+                fields=["quota", "month_start", "tokens_per_month", "percent"],
+                name="quota_alert_once",
             ),
         ]
 
