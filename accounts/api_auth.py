@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, ClassVar
 
 from django.conf import settings
@@ -18,6 +19,9 @@ from accounts.problems import Problem
 
 if TYPE_CHECKING:  # importing it at run time closes a circle through DRF's settings
     from rest_framework.views import APIView
+
+
+USE_NOTED_EVERY = timedelta(minutes=1)
 
 
 class Refused(Exception):
@@ -56,6 +60,7 @@ class ApiKeyAuthentication(BaseAuthentication):
             raise Refused(Problem("invalid_api_key", "No valid API key reads like the one sent."))
         if api_key.organization.state != Organization.State.ACTIVE:
             raise Refused(Problem("organization_suspended", "The organization is suspended."))
+        _note_use(api_key)
         return Machine(api_key), api_key
 
     def authenticate_header(self, request: Request) -> str:
@@ -77,12 +82,19 @@ def find(text: str) -> ApiKey | None:
     return None
 
 
+def _note_use(api_key: ApiKey) -> None:
+    """Say when a key was last used, to the minute: reading must not cost a write each time."""
+    ApiKey.objects.filter(
+        Q(last_used_at=None) | Q(last_used_at__lt=Now() - USE_NOTED_EVERY), pk=api_key.pk
+    ).update(last_used_at=Now())
+
+
 class HasScope(BasePermission):
     """Lets a key in if it has the scope that the view names in `scope`; no name, no entry."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         """Whether the key has the view's scope."""
         needed = getattr(view, "scope", None)
-        if needed in request.auth.scopes:
+        if isinstance(request.auth, ApiKey) and needed in request.auth.scopes:
             return True
         raise Refused(Problem("scope_missing", f"This needs an API key with the scope {needed!r}."))

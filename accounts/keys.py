@@ -10,7 +10,7 @@ import hmac
 import re
 import secrets
 import string
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 PREFIX_LENGTH = 12
 SECRET_LENGTH = 43  # 62 ** 43 is just over 2 ** 256
@@ -22,9 +22,9 @@ _SHAPE = re.compile(rf"kt_([a-z0-9]{{{PREFIX_LENGTH}}})_([A-Za-z0-9]{{{SECRET_LE
 class NewKey:
     """A key at the one moment its secret is known."""
 
-    text: str
+    text: str = field(repr=False)  # so that no log line and no traceback shows it
     prefix: str
-    digest: bytes
+    digest: bytes = field(repr=False)
 
 
 def make(pepper: str) -> NewKey:

@@ -37,3 +37,13 @@ ALLOWED: dict[str, frozenset[Action]] = {
 def may(role: str, action: Action) -> bool:
     """Whether a member with this role may do this."""
     return action in ALLOWED.get(role, frozenset())
+
+
+def may_grant(role: str, granted: str) -> bool:
+    """Whether a member with this role may give, change or take away that one.
+
+    Nobody reaches above himself, and only owners touch owners.
+    """
+    if not may(role, Action.MANAGE_MEMBERS):
+        return False
+    return granted != Role.OWNER or role == Role.OWNER
