@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
+from django.core.serializers.json import DjangoJSONEncoder
+
+from accounts.keys import holds_secret
 from accounts.models import AuditEntry, Organization, User
 
 
@@ -16,11 +20,13 @@ def record(
     detail: Mapping[str, object] | None = None,
 ) -> None:
     """Append who did what. Call it inside the transaction that does it; never pass a secret."""
+    document = json.dumps(dict(detail or {}), cls=DjangoJSONEncoder, ensure_ascii=False)
+    assert not holds_secret(f"{subject} {document}"), "an audit row must not hold a key"
     AuditEntry.objects.create(
         organization=organization,
         actor=actor,
         actor_label=actor.email if actor else "system",
         action=action,
         subject=str(subject)[:254],
-        detail=dict(detail or {}),
+        detail=json.loads(document),
     )

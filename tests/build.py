@@ -6,12 +6,13 @@ from datetime import datetime
 
 from django.conf import settings
 
-from accounts import keys
+from accounts import keys, people
 from accounts.models import ApiKey, Member, Organization, Project, Role, User
 
 
 def make_user(*, email: str, password: str = "correct horse battery") -> User:
-    return User.objects.create_user(email, password)
+    """A person whose address is verified, as after sign-up."""
+    return people.create_verified(email, password)
 
 
 def make_organization(

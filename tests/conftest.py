@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
+from django.db import connection
 
 from accounts.models import Organization, Role, User
 from tests import build
@@ -17,6 +19,21 @@ NOW = datetime(2026, 11, 18, 10, 7, 30, tzinfo=UTC)  # a Wednesday, between quar
 def now() -> datetime:
     """A fixed moment, passed in by the edge as everywhere."""
     return NOW
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
+    """Let the runner empty the tables after a test with several connections: facts refuse that.
+
+    `test_audit.py` enables the triggers again for itself.
+    """
+    with django_db_blocker.unblock(), connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT format('ALTER TABLE %s DISABLE TRIGGER %I', tgrelid::regclass, tgname)"
+            " FROM pg_trigger WHERE tgtype & 32 > 0 AND NOT tgisinternal"
+        )
+        for (disable,) in cursor.fetchall():
+            cursor.execute(disable)
 
 
 @pytest.fixture
