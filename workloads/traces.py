@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -76,9 +77,8 @@ def read(
     row = 0
     with _open(path) as text:
         try:
-            for row, request in enumerate(_READERS[trace_format](text, model), 1):
-                if limit is not None and row > limit:
-                    return
+            requests = islice(_READERS[trace_format](text, model), limit)
+            for row, request in enumerate(requests, 1):  # noqa: B007 - named below
                 yield request
         except BadTrace as error:
             raise BadTrace(f"{path.name}, row {row + 1}: {error}") from error
