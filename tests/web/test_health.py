@@ -1,0 +1,62 @@
+"""Whether the process lives and whether the whole is ready, and what says so."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.db import OperationalError, connection
+from django.test import Client
+from django.utils import timezone
+
+from config import health
+from metering.models import Heartbeat
+
+pytestmark = pytest.mark.django_db
+
+
+def test_alive_asks_nobody_else(client: Client, django_assert_num_queries: object) -> None:
+    with django_assert_num_queries(0):  # type: ignore[operator]
+        assert client.get("/healthz").json() == {"status": "alive"}
+
+
+def test_ready_when_a_worker_was_just_seen(client: Client) -> None:
+    Heartbeat.objects.create(worker="w1", seen_at=timezone.now())
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json()["status"]) == (200, "ready"), answer.json()
+
+
+@pytest.mark.parametrize("age_s", [None, 31])
+def test_not_ready_without_a_worker_at_work(client: Client, age_s: int | None) -> None:
+    if age_s is not None:
+        Heartbeat.objects.create(worker="w1", seen_at=timezone.now() - timedelta(seconds=age_s))
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["checks"]["worker"] == "no worker seen for 30 s"
+
+
+def test_not_ready_when_commits_are_not_durable(client: Client) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL synchronous_commit = off")
+    assert "must be on" in client.get("/readyz").json()["checks"]["database"]
+
+
+def test_a_broken_part_is_named_without_its_details(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> str:
+        raise OperationalError("password of kilotoken is hunter2")
+
+    monkeypatch.setattr(health, "_database", broken)
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["checks"]["database"] == "failed: OperationalError"
+    assert "hunter2" not in answer.content.decode()
+
+
+def test_an_unknown_address_of_the_api_is_a_problem_document(client: Client) -> None:
+    answer = client.get("/api/v1/nothing")
+    assert answer.status_code == 404
+    assert answer["Content-Type"] == "application/problem+json"
+    assert answer.json()["code"] == "not_found"
+    assert answer.json()["request_id"] == answer["X-Request-Id"]
