@@ -1,0 +1,242 @@
+"""What the open period costs so far, what it may come to, and what the tariff's prices are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+
+from accounts.models import Organization
+from billing import pricing, subscriptions
+from billing.rating import money
+from billing.rating.flat import Flat
+from billing.rating.graduated import Graduated
+from billing.rating.period import Period, quarter_hour
+from billing.rating.rate import RatedLine
+from billing.rating.tariff import Allowance, RateComponent, Terms, parse
+from billing.rating.time_of_use import TimeOfUse
+from metering import readings
+
+WEEK = timedelta(days=7)
+DAY = timedelta(days=1)
+
+
+class Basis(StrEnum):
+    """What an expected amount was expected from; a page says so beside the figure."""
+
+    LAST_WEEK = "the mean day of the last 7 days, for the days that remain"
+    PERIOD_SO_FAR = "the mean day of the period so far, for the days that remain"
+    TOO_EARLY = "no expectation yet: the period is less than a day old"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCost:
+    """What one model has cost in the open period, exactly and in whole minor units."""
+
+    model: str
+    amount_exact: Decimal
+    amount_minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class CostSoFar:
+    """The open period, rated as its invoice would be if it ended now.
+
+    Without the differences that late usage of earlier periods may put on that invoice.
+    """
+
+    period: Period
+    currency: str
+    lines: list[RatedLine]
+    amount_exact: Decimal
+    amount_minor: int  # the sum of the lines, each rounded, as on the invoice
+    by_model: list[ModelCost]  # dearest first
+    expected_minor: int | None  # at the end of the period; None while it is too early to say
+    basis: Basis
+    elapsed: timedelta
+
+    @property
+    def elapsed_percent(self) -> int:
+        return int(self.elapsed * 100 / (self.period.end - self.period.start))
+
+
+@dataclass(frozen=True, slots=True)
+class PriceRow:
+    """One price as a buyer reads it: for what, when or from where on, how much."""
+
+    models: str
+    registers: str
+    condition: str
+    price: Decimal
+    per: int
+    text: str
+
+
+def so_far(organization: Organization, now: datetime) -> CostSoFar | None:
+    """Rate the open period as far as it is metered. None without a subscription."""
+    subscription = subscriptions.current(organization, now)
+    if subscription is None:
+        return None
+    period = subscriptions.open_period(subscription, now)
+    cut = quarter_hour(now) - WEEK
+    (metered,) = pricing.meter([(subscription, period)], cut=cut)
+    lines = metered.rated()
+    currency = subscription.tariff.currency
+    exact = money.total(line.amount for line in lines)
+    week_ago = money.total(line.amount for line in metered.rated(until=cut))
+    expected, basis = _expected(period, now, exact, week_ago)
+    return CostSoFar(
+        period=period,
+        currency=currency,
+        lines=lines,
+        amount_exact=exact,
+        amount_minor=_minor(lines, currency),
+        by_model=_by_model(lines, currency),
+        expected_minor=None if expected is None else money.to_minor(expected, currency),
+        basis=basis,
+        elapsed=min(max(now, period.start), period.end) - period.start,
+    )
+
+
+def price_table(terms: Terms | Mapping[str, object]) -> list[PriceRow]:
+    """Every price of a tariff version's terms (or document), in the order they are tried."""
+    terms = terms if isinstance(terms, Terms) else parse(terms)
+    rows = [_allowance_row(allowance) for allowance in terms.allowances]
+    for component in terms.components:
+        rows += _component_rows(component, terms)
+    return rows
+
+
+def _expected(
+    period: Period, now: datetime, exact: Decimal, week_ago: Decimal
+) -> tuple[Decimal | None, Basis]:
+    """Go on as the last week went; younger periods as they went so far. Steps of volume prices
+    and allowances are in the amounts, so what is dear now counts as dear until the end."""
+    elapsed, left = now - period.start, period.end - now
+    if elapsed < DAY:
+        return None, Basis.TOO_EARLY
+    if elapsed < WEEK:
+        return exact + _share(exact, left, elapsed), Basis.PERIOD_SO_FAR
+    return exact + _share(exact - week_ago, left, WEEK), Basis.LAST_WEEK
+
+
+def _share(amount: Decimal, part: timedelta, whole: timedelta) -> Decimal:
+    """An estimate, so the 28 digits of a plain division are enough."""
+    second = timedelta(seconds=1)
+    return amount * (part // second) / (whole // second)
+
+
+def _minor(lines: Iterable[RatedLine], currency: str) -> int:
+    return sum(money.to_minor(line.amount, currency) for line in lines)
+
+
+def _by_model(lines: Sequence[RatedLine], currency: str) -> list[ModelCost]:
+    costs = []
+    for model in {line.model for line in lines}:
+        of_model = [line for line in lines if line.model == model]
+        exact = money.total(line.amount for line in of_model)
+        costs.append(ModelCost(model, exact, _minor(of_model, currency)))
+    return sorted(costs, key=lambda cost: (-cost.amount_exact, cost.model))
+
+
+def _allowance_row(allowance: Allowance) -> PriceRow:
+    return PriceRow(
+        models=_models(allowance.models),
+        registers=_registers(allowance.registers),
+        condition=f"the first {allowance.tokens:,} tokens of each billing period",
+        price=Decimal(0),
+        per=1,
+        text="free",
+    )
+
+
+def _component_rows(component: RateComponent, terms: Terms) -> Iterator[PriceRow]:
+    for condition, price in _prices(component, terms):
+        parts = [condition, *_guards(component)]
+        yield PriceRow(
+            models=_models(component.models),
+            registers=_registers(component.registers),
+            condition="; ".join(part for part in parts if part),
+            price=price,
+            per=component.shape.per,
+            text=f"{_amount(price, terms.currency)} {_per(component)}",
+        )
+
+
+def _prices(component: RateComponent, terms: Terms) -> Iterator[tuple[str, Decimal]]:
+    match component.shape:
+        case Flat(price=price):
+            yield "", price
+        case Graduated(steps=steps):
+            ends = [step.start for step in steps[1:]]
+            for step, end in zip(steps, [*ends, None], strict=True):
+                yield _step(step.start, end), step.price
+        case TimeOfUse(prices=prices):
+            for bucket, price in prices:
+                yield _bucket(terms, bucket), price
+
+
+def _step(start: int, end: int | None) -> str:
+    if end is None:
+        return f"above {start:,} in a billing period" if start else ""
+    return f"{start + 1:,} to {end:,} in a billing period"
+
+
+def _bucket(terms: Terms, bucket: str) -> str:
+    """Say when a bucket is, in the calendar's own zone."""
+    assert terms.calendar is not None
+    name, zone = bucket.replace("_", "-"), terms.calendar.zone.key
+    rules = [rule for rule in terms.calendar.rules if rule.bucket == bucket]
+    when = "; ".join(
+        f"{_weekdays(rule.days)} "
+        + ", ".join("-".join(window.as_document()) for window in rule.windows)
+        + (", not on holidays" if rule.except_holidays else "")
+        for rule in rules
+    )
+    return f"{name}: {when or 'all other time'} ({zone})"
+
+
+def _weekdays(days: Sequence[str]) -> str:
+    named = [day.capitalize() for day in days]
+    if len(days) == 7:
+        return "daily"
+    return f"{named[0]}-{named[-1]}" if tuple(days) == _WORKDAYS else " ".join(named)
+
+
+_WORKDAYS = ("mon", "tue", "wed", "thu", "fri")
+
+
+def _guards(component: RateComponent) -> Iterator[str]:
+    if component.regions is not None:
+        yield "in " + ", ".join(component.regions)
+    if component.service_classes is not None:
+        yield "served as " + ", ".join(component.service_classes)
+
+
+def _models(models: Sequence[str]) -> str:
+    named = (
+        "any other model" if model == "*" else f"{model[:-1]}…" if model[-1] == "*" else model
+        for model in models
+    )
+    return ", ".join(named)
+
+
+def _registers(registers: Sequence[str]) -> str:
+    return ", ".join(readings.register_label(register) for register in registers)
+
+
+def _per(component: RateComponent) -> str:
+    noun = "tokens" if readings.is_token(component.registers[0]) else "requests"
+    if component.shape.per == 1:
+        return f"per {noun.removesuffix('s')}"
+    short = {1_000: "1K", 1_000_000: "1M", 1_000_000_000: "1B"}
+    return f"per {short.get(component.shape.per, f'{component.shape.per:,}')} {noun}"
+
+
+def _amount(price: Decimal, currency: str) -> str:
+    """A price with all its digits, and at least those of the currency."""
+    whole, _, decimals = f"{price:,f}".partition(".")
+    decimals = decimals.rstrip("0").ljust(money.minor_digits(currency), "0")
+    return f"{whole}.{decimals} {currency}" if decimals else f"{whole} {currency}"

@@ -1,0 +1,202 @@
+"""Invoices: drafted, issued, void; and the close of a billing period, one transaction each.
+
+`docs/guides/close-a-month.md` tells the whole of it.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Least
+
+from accounts import audit
+from accounts.models import Organization, User
+from billing import numbers, subscriptions
+from billing.drafting import draft, owed
+from billing.explaining import explain
+from billing.models import Invoice, Subscription
+from billing.rating.period import Period
+from metering import readings
+
+__all__ = [
+    "InvoiceRefused",
+    "PeriodsDoNotTile",
+    "close_period",
+    "draft",
+    "due",
+    "explain",
+    "issue",
+    "owed",
+    "void",
+    "waiting_for",
+]
+
+log = logging.getLogger(__name__)
+
+
+class InvoiceRefused(ValueError):
+    """The document stays as it is; the message says why."""
+
+
+class PeriodsDoNotTile(Exception):
+    """A subscription's invoices are not of the periods it has now: nothing more is billed."""
+
+
+@transaction.atomic
+def issue(invoice: Invoice, now: datetime) -> None:
+    """Give a draft its number, freeze it, and copy onto it who sells and who buys."""
+    buyer = _buyer(invoice.organization)
+    drafts = Invoice.objects.select_for_update(no_key=True)
+    if not drafts.filter(pk=invoice.pk, status=Invoice.Status.DRAFT).exists():
+        raise InvoiceRefused("Only a draft can be issued.")
+    invoice.seller, invoice.buyer, invoice.status = settings.SELLER, buyer, Invoice.Status.ISSUED
+    invoice.number, invoice.issued_at = numbers.take(now)
+    invoice.due_at = invoice.issued_at + timedelta(days=settings.INVOICE_DUE_DAYS)
+    invoice.save(update_fields=["seller", "buyer", "status", "number", "issued_at", "due_at"])
+
+
+@transaction.atomic
+def void(invoice: Invoice, reason: str, now: datetime, *, actor: User | None = None) -> None:
+    """Take an issued invoice back. Its number stays; its period is due again, as a new document."""
+    if not reason.strip():
+        raise InvoiceRefused("Say why: the reason stands on the document.")
+    subscriptions.lock(invoice.organization_id)
+    issued = Invoice.objects.filter(pk=invoice.pk, status=Invoice.Status.ISSUED)
+    if not issued.update(status=Invoice.Status.VOID, voided_at=now, void_reason=reason.strip()):
+        raise InvoiceRefused("Only an issued invoice can be voided.")
+    due_again = Subscription.objects.filter(pk=invoice.subscription_id)
+    due_again.update(next_close_at=Least(F("next_close_at"), invoice.period_end))
+    audit.record(
+        "invoice.voided",
+        subject=invoice.number,
+        organization=invoice.organization,
+        actor=actor,
+        detail={"reason": reason.strip(), "total_minor": invoice.total_minor},
+    )
+    invoice.refresh_from_db()
+
+
+def due(now: datetime) -> list[int]:
+    """The subscriptions with a period to close, those waiting longest first."""
+    ready = Subscription.objects.filter(next_close_at__lte=now)
+    return list(ready.order_by("next_close_at", "starts_at").values_list("pk", flat=True))
+
+
+def close_period(subscription_id: int, now: datetime) -> list[Invoice]:
+    """Issue the invoice of every period that has ended and has none, oldest first.
+
+    Running it twice, or on many connections at once, issues each of them once.
+    """
+    issued = []
+    while invoice := _close_next(subscription_id, now):
+        issued.append(invoice)
+    return issued
+
+
+def waiting_for(subscription: Subscription, now: datetime) -> str | None:
+    """What the next period that could be closed still waits for; None if for nothing."""
+    siblings = list(Subscription.objects.filter(organization=subscription.organization_id))
+    period = _oldest_open(subscription, now)
+    if period is None:
+        return None
+    return _obstacle(subscription, siblings, period)
+
+
+@transaction.atomic
+def _close_next(subscription_id: int, now: datetime) -> Invoice | None:
+    """Close one period under the lock of the organization's subscriptions. None: nothing to do."""
+    organization_id = Subscription.objects.values_list("organization", flat=True).get(
+        pk=subscription_id
+    )
+    siblings = subscriptions.lock(organization_id)
+    subscription = _with_relations(subscription_id)
+    period = _oldest_open(subscription, now)
+    if period is None:
+        _set_next_close(subscription, now)
+        return None
+    obstacle = _obstacle(subscription, siblings, period)
+    if obstacle:
+        log.info("%s: period until %s waits for %s", subscription, period.end, obstacle)
+        return None
+    invoice = draft(subscription, period)
+    _set_next_close(subscription, now, just_closed=period)
+    issue(invoice, now)
+    return invoice
+
+
+def _with_relations(subscription_id: int) -> Subscription:
+    return Subscription.objects.select_related("organization", "tariff").get(pk=subscription_id)
+
+
+def _oldest_open(subscription: Subscription, now: datetime) -> Period | None:
+    """The oldest period past its grace that has no invoice."""
+    return next(
+        (
+            period
+            for period in _open(subscription, now)
+            if subscriptions.closes_at(subscription, period) <= now
+        ),
+        None,
+    )
+
+
+def _open(subscription: Subscription, now: datetime) -> list[Period]:
+    """The ended periods without an invoice. PeriodsDoNotTile rather than bill any time twice."""
+    ended = subscriptions.periods_ended(subscription, now)
+    invoiced = {
+        Period(start, end)
+        for start, end in subscription.invoices.filter(status=Invoice.Status.ISSUED).values_list(
+            "period_start", "period_end"
+        )
+    }
+    strange = invoiced - set(ended)
+    if strange:
+        raise PeriodsDoNotTile(f"{subscription}: invoiced, but no period of it: {sorted(strange)}")
+    return [period for period in ended if period not in invoiced]
+
+
+def _obstacle(
+    subscription: Subscription, siblings: list[Subscription], period: Period
+) -> str | None:
+    for sibling in siblings:
+        if sibling.starts_at < subscription.starts_at and sibling.next_close_at is not None:
+            return f"the last invoice of the subscription before it ({sibling.pk})"
+    until = subscriptions.closes_at(subscription, period)
+    batches = readings.batches_not_applied(subscription.organization_id, received_before=until)
+    if batches:
+        return f"{batches} batches received before {until.isoformat()} that are not in the readings"
+    return None
+
+
+def _set_next_close(
+    subscription: Subscription, now: datetime, *, just_closed: Period | None = None
+) -> None:
+    left = [period for period in _open(subscription, now) if period != just_closed]
+    if left:
+        period = left[0]
+    elif subscription.ends_at is not None and subscription.ends_at <= now:
+        Subscription.objects.filter(pk=subscription.pk).update(next_close_at=None)
+        return
+    else:
+        period = subscriptions.period_at(subscription, now)
+    Subscription.objects.filter(pk=subscription.pk).update(
+        next_close_at=subscriptions.closes_at(subscription, period)
+    )
+
+
+def _buyer(organization: Organization) -> dict[str, str]:
+    """The buyer as the document shows it, from now on whatever becomes of the organization."""
+    return {
+        "name": organization.billing_name or organization.name,
+        "email": organization.billing_email,
+        "address_line1": organization.address_line1,
+        "address_line2": organization.address_line2,
+        "postal_code": organization.postal_code,
+        "city": organization.city,
+        "country": organization.country,
+        "tax_id": organization.tax_id,
+    }

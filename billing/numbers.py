@@ -1,0 +1,30 @@
+"""Invoice numbers: gapless, and rising in the order of issue."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from django.conf import settings
+from django.db import connection
+
+# The row stays locked until the issuing transaction ends, so a rollback gives the number back.
+# Two closers may have read the clock in one order and come here in the other: the later number
+# then takes the earlier one's instant.
+TAKE = """
+    INSERT INTO billing_invoiceseries AS series (prefix, year, last_number, last_issued_at)
+    VALUES (%s, %s, 1, %s)
+    ON CONFLICT (prefix, year) DO UPDATE
+        SET last_number = series.last_number + 1,
+            last_issued_at = greatest(series.last_issued_at, excluded.last_issued_at)
+    RETURNING last_number, last_issued_at
+"""
+
+
+def take(now: datetime) -> tuple[str, datetime]:
+    """Take the next number and the instant of issue. Call it last but one in the transaction."""
+    assert connection.in_atomic_block
+    year = now.astimezone(UTC).year
+    with connection.cursor() as cursor:
+        cursor.execute(TAKE, [settings.INVOICE_PREFIX, year, now])
+        number, issued_at = cursor.fetchone()
+    return f"{settings.INVOICE_PREFIX}-{year}-{number:06}", issued_at

@@ -1,0 +1,341 @@
+"""Closing a month: what is owed is billed once, and what changes later is a difference."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from accounts.models import Organization
+from billing import catalog, invoicing, subscriptions
+from billing.models import Invoice, InvoiceLine, InvoiceSeries, Subscription
+from billing.rating.period import Period
+from metering import readings
+from tests import build
+
+pytestmark = pytest.mark.django_db
+
+SEPTEMBER = datetime(2026, 9, 1, tzinfo=UTC)
+OCTOBER = datetime(2026, 10, 1, tzinfo=UTC)
+NOVEMBER = datetime(2026, 11, 1, tzinfo=UTC)
+DECEMBER = datetime(2026, 12, 1, tzinfo=UTC)
+MID_SEPTEMBER = datetime(2026, 9, 15, 12, tzinfo=UTC)
+MID_OCTOBER = datetime(2026, 10, 15, 12, tzinfo=UTC)
+MTOK = 1_000_000
+
+
+@pytest.fixture
+def subscription(acme: Organization) -> Subscription:
+    """One dollar per million tokens, by calendar month in UTC, since September."""
+    return build.make_subscription(organization=acme, starts_at=SEPTEMBER)
+
+
+def use(subscription: Subscription, starts_at: datetime, quantity: int, **what: str) -> None:
+    build.make_reading(
+        organization=subscription.organization, starts_at=starts_at, quantity=quantity, **what
+    )
+
+
+def close(subscription: Subscription, now: datetime) -> list[Invoice]:
+    return invoicing.close_period(subscription.pk, now)
+
+
+def lines_of(invoice: Invoice) -> list[tuple[str, int, int]]:
+    return [(line.register, line.quantity, line.amount_minor) for line in invoice.lines.all()]
+
+
+def test_a_closed_month_is_an_issued_invoice_with_a_number(subscription: Subscription) -> None:
+    use(subscription, MID_SEPTEMBER, 2 * MTOK)
+    (invoice,) = close(subscription, OCTOBER)
+    assert invoice.status == Invoice.Status.ISSUED
+    assert invoice.number == "KT-2026-000001"
+    assert (invoice.period_start, invoice.period_end) == (SEPTEMBER, OCTOBER)
+    assert invoice.issued_at == OCTOBER
+    assert invoice.due_at == OCTOBER + timedelta(days=14)
+    assert lines_of(invoice) == [("input", 2 * MTOK, 200)]
+    assert invoice.total_minor == 200
+
+
+def test_a_month_is_not_closed_before_it_ends(subscription: Subscription) -> None:
+    assert close(subscription, OCTOBER - timedelta(microseconds=1)) == []
+    assert invoicing.due(OCTOBER - timedelta(microseconds=1)) == []
+    assert invoicing.due(OCTOBER) == [subscription.pk]
+
+
+def test_grace_keeps_a_month_open_for_late_usage(acme: Organization) -> None:
+    subscription = build.make_subscription(organization=acme, starts_at=SEPTEMBER, grace_hours=6)
+    assert close(subscription, OCTOBER + timedelta(hours=6, microseconds=-1)) == []
+    assert invoicing.due(OCTOBER + timedelta(hours=5)) == []
+    use(subscription, OCTOBER - timedelta(minutes=15), MTOK)
+    (invoice,) = close(subscription, OCTOBER + timedelta(hours=6))
+    assert invoice.total_minor == 100
+
+
+def test_closing_twice_is_harmless(subscription: Subscription) -> None:
+    use(subscription, MID_SEPTEMBER, MTOK)
+    assert len(close(subscription, OCTOBER)) == 1
+    assert close(subscription, OCTOBER) == []
+    assert Invoice.objects.count() == 1
+    assert InvoiceSeries.objects.get().last_number == 1
+
+
+def test_a_month_without_usage_still_has_an_invoice_of_nothing(subscription: Subscription) -> None:
+    (invoice,) = close(subscription, OCTOBER)
+    assert invoice.total_minor == 0
+    assert invoice.number
+    assert not invoice.lines.exists()
+
+
+def test_months_that_were_missed_are_closed_oldest_first(subscription: Subscription) -> None:
+    invoices = close(subscription, DECEMBER)
+    assert [invoice.period_start for invoice in invoices] == [SEPTEMBER, OCTOBER, NOVEMBER]
+    assert [invoice.number for invoice in invoices] == [
+        "KT-2026-000001",
+        "KT-2026-000002",
+        "KT-2026-000003",
+    ]
+    assert invoicing.due(DECEMBER) == []
+
+
+def test_late_usage_is_a_difference_on_the_next_invoice(subscription: Subscription) -> None:
+    use(subscription, MID_SEPTEMBER, 2 * MTOK)
+    (september,) = close(subscription, OCTOBER)
+    use(subscription, MID_SEPTEMBER, 3 * MTOK)
+    use(subscription, MID_OCTOBER, 4 * MTOK)
+    (october,) = close(subscription, NOVEMBER)
+    assert lines_of(september) == [("input", 2 * MTOK, 200)]
+    assert lines_of(october) == [("input", 4 * MTOK, 400), ("input", 3 * MTOK, 300)]
+    late = october.lines.get(position=2)
+    assert (late.usage_start, late.usage_end) == (SEPTEMBER, OCTOBER)
+    assert "difference for 2026-09-01 to 2026-09-30" in late.description
+    (november,) = close(subscription, DECEMBER)
+    assert lines_of(november) == []
+
+
+def test_late_usage_moves_the_steps_of_its_own_month(acme: Organization) -> None:
+    document = build.flat_document()
+    document["components"] = [
+        {
+            "code": "in",
+            "models": ["*"],
+            "registers": ["input"],
+            "shape": "graduated",
+            "per": MTOK,
+            "steps": [{"from": 0, "price": "4"}, {"from": 10 * MTOK, "price": "2"}],
+        }
+    ]
+    tariff = build.make_tariff(document=document)
+    subscription = build.make_subscription(organization=acme, starts_at=SEPTEMBER, tariff=tariff)
+    use(subscription, MID_SEPTEMBER, 8 * MTOK)
+    (september,) = close(subscription, OCTOBER)
+    use(subscription, MID_SEPTEMBER, 5 * MTOK)
+    (october,) = close(subscription, NOVEMBER)
+    assert lines_of(september) == [("input", 8 * MTOK, 3200)]
+    assert lines_of(october) == [("input", 2 * MTOK, 800), ("input", 3 * MTOK, 600)]
+
+
+def test_a_corrected_tariff_takes_back_the_old_price_and_charges_the_new(
+    subscription: Subscription,
+) -> None:
+    use(subscription, MID_SEPTEMBER, 2 * MTOK)
+    close(subscription, OCTOBER)
+    catalog.correct(
+        subscription.tariff,
+        build.flat_document(price="0.75"),
+        SEPTEMBER,
+        OCTOBER + timedelta(days=3),
+    )
+    use(subscription, MID_OCTOBER, MTOK)
+    (october,) = close(subscription, NOVEMBER)
+    assert [(line.version, line.quantity, line.amount_minor) for line in october.lines.all()] == [
+        ("flat@2", MTOK, 75),
+        ("flat@2", 2 * MTOK, 150),
+        ("flat@1", -2 * MTOK, -200),
+    ]
+    assert october.total_minor == 25
+
+
+def test_a_correction_reaches_months_that_late_usage_no_longer_does(
+    subscription: Subscription,
+) -> None:
+    use(subscription, MID_SEPTEMBER, 2 * MTOK)
+    close(subscription, DECEMBER)
+    catalog.correct(subscription.tariff, build.flat_document(price="3"), SEPTEMBER, DECEMBER)
+    (december,) = close(subscription, datetime(2027, 1, 1, tzinfo=UTC))
+    assert december.total_minor == 600 - 200
+
+
+def test_what_corrections_give_back_may_exceed_the_month(subscription: Subscription) -> None:
+    use(subscription, MID_SEPTEMBER, 2 * MTOK)
+    close(subscription, OCTOBER)
+    catalog.correct(subscription.tariff, build.flat_document(price="0.25"), SEPTEMBER, OCTOBER)
+    (october,) = close(subscription, NOVEMBER)
+    assert october.total_minor == 50 - 200
+
+
+def test_lines_are_rounded_once_and_the_invoice_is_their_sum(subscription: Subscription) -> None:
+    use(subscription, MID_SEPTEMBER, 15_000, register="input")
+    use(subscription, MID_SEPTEMBER, 15_000, register="output")
+    use(subscription, MID_SEPTEMBER, 4_999, register="cache_read")
+    (invoice,) = close(subscription, OCTOBER)
+    assert sorted(line.amount_minor for line in invoice.lines.all()) == [0, 2, 2]
+    assert invoice.total_minor == invoice.subtotal_minor == 4
+
+
+@pytest.mark.parametrize(("currency", "minor"), [("JPY", 2), ("KWD", 1_500), ("USD", 150)])
+def test_amounts_are_whole_minor_units_of_the_currency(currency: str, minor: int) -> None:
+    organization = build.make_organization(name="Kyoto", slug="kyoto", currency=currency)
+    subscription = build.make_subscription(organization=organization, starts_at=SEPTEMBER)
+    use(subscription, MID_SEPTEMBER, 1_500_000)
+    (invoice,) = close(subscription, OCTOBER)
+    assert (invoice.currency, invoice.total_minor) == (currency, minor)
+
+
+MONTHS = [  # zone, start of a month and of the next, in UTC
+    ("Asia/Shanghai", "2026-09-30T16:00+00:00", "2026-10-31T16:00+00:00"),
+    ("America/New_York", "2026-11-01T04:00+00:00", "2026-12-01T05:00+00:00"),
+    ("America/New_York", "2026-03-01T05:00+00:00", "2026-04-01T04:00+00:00"),
+    ("Australia/Lord_Howe", "2026-03-31T13:00+00:00", "2026-04-30T13:30+00:00"),
+]
+
+
+@pytest.mark.parametrize(("zone", "starts", "ends"), MONTHS)
+def test_a_month_ends_at_local_midnight_and_usage_on_either_side_is_told_apart(
+    zone: str, starts: str, ends: str
+) -> None:
+    start, end = datetime.fromisoformat(starts), datetime.fromisoformat(ends)
+    organization = build.make_organization(name="Zoned", slug="zoned", zone=zone)
+    subscription = build.make_subscription(organization=organization, starts_at=start)
+    use(subscription, start - timedelta(minutes=15), 1 * MTOK)
+    use(subscription, start, 2 * MTOK)
+    use(subscription, end - timedelta(minutes=15), 4 * MTOK)
+    use(subscription, end, 8 * MTOK)
+    assert close(subscription, end - timedelta(minutes=15)) == []
+    (invoice,) = close(subscription, end)
+    assert (invoice.period_start, invoice.period_end) == (start, end)
+    assert invoice.total_minor == 600
+
+
+def test_the_anchor_on_the_31st_comes_back_after_february(acme: Organization) -> None:
+    subscription = build.make_subscription(
+        organization=acme, starts_at=datetime(2026, 1, 31, tzinfo=UTC), anchor_day=31
+    )
+    invoices = close(subscription, datetime(2026, 6, 1, tzinfo=UTC))
+    assert [f"{invoice.period_end:%m-%d}" for invoice in invoices] == [
+        "02-28",
+        "03-31",
+        "04-30",
+        "05-31",
+    ]
+    for before, after in zip(invoices, invoices[1:], strict=False):
+        assert before.period_end == after.period_start
+
+
+def test_a_void_invoice_is_billed_again_under_a_new_number(subscription: Subscription) -> None:
+    use(subscription, MID_SEPTEMBER, 2 * MTOK)
+    (first,) = close(subscription, OCTOBER)
+    invoicing.void(first, "wrong buyer", OCTOBER)
+    assert first.status == Invoice.Status.VOID
+    assert first.number == "KT-2026-000001"
+    assert invoicing.due(OCTOBER) == [subscription.pk]
+    (second,) = close(subscription, OCTOBER)
+    assert second.number == "KT-2026-000002"
+    assert second.replaces == first
+    assert lines_of(second) == lines_of(first) == [("input", 2 * MTOK, 200)]
+    assert close(subscription, OCTOBER) == []
+
+
+def test_a_void_of_an_older_month_bills_again_what_later_documents_do_not_carry(
+    subscription: Subscription,
+) -> None:
+    use(subscription, MID_SEPTEMBER, 2 * MTOK)
+    (september,) = close(subscription, OCTOBER)
+    use(subscription, MID_SEPTEMBER, 3 * MTOK)
+    (october,) = close(subscription, NOVEMBER)
+    invoicing.void(september, "wrong address", NOVEMBER)
+    (again,) = close(subscription, NOVEMBER)
+    assert lines_of(october) == [("input", 3 * MTOK, 300)]
+    assert lines_of(again) == [("input", 2 * MTOK, 200)]
+
+
+def test_only_an_issued_invoice_is_voided_and_only_with_a_reason(
+    subscription: Subscription,
+) -> None:
+    (invoice,) = close(subscription, OCTOBER)
+    with pytest.raises(invoicing.InvoiceRefused, match="Say why"):
+        invoicing.void(invoice, "  ", OCTOBER)
+    invoicing.void(invoice, "mistake", OCTOBER)
+    with pytest.raises(invoicing.InvoiceRefused, match="Only an issued"):
+        invoicing.void(invoice, "mistake", OCTOBER)
+
+
+def test_a_draft_is_no_bill_and_the_close_replaces_it(subscription: Subscription) -> None:
+    use(subscription, MID_SEPTEMBER, MTOK)
+    period = Period(SEPTEMBER, OCTOBER)
+    invoicing.draft(subscription, period)
+    assert [line.quantity for line in invoicing.owed(subscription, period)] == [MTOK]
+    (invoice,) = close(subscription, OCTOBER)
+    assert Invoice.objects.get() == invoice
+    assert invoicing.owed(subscription, period) == []
+
+
+def test_a_changed_tariff_cuts_the_period_and_late_usage_follows_to_the_next_subscription(
+    subscription: Subscription,
+) -> None:
+    dear = build.make_tariff(code="dear", document=build.flat_document(price="2"))
+    use(subscription, MID_SEPTEMBER, MTOK)
+    use(subscription, MID_SEPTEMBER + timedelta(days=1), MTOK)
+    after = subscriptions.change_tariff(subscription, dear, MID_SEPTEMBER + timedelta(days=1))
+    assert invoicing.due(OCTOBER) == [subscription.pk, after.pk]
+    assert close(after, OCTOBER) == []
+    assert "subscription before it" in str(invoicing.waiting_for(after, OCTOBER))
+    (first,) = close(subscription, OCTOBER)
+    (second,) = close(after, OCTOBER)
+    assert (first.total_minor, second.total_minor) == (100, 200)
+    assert first.period_end == second.period_start
+    use(subscription, MID_SEPTEMBER, MTOK)
+    (october,) = close(after, NOVEMBER)
+    assert [(line.version, line.amount_minor) for line in october.lines.all()] == [("flat@1", 100)]
+    assert close(subscription, NOVEMBER) == []
+    assert invoicing.due(NOVEMBER) == []
+
+
+def test_the_document_keeps_who_sold_and_who_bought(
+    subscription: Subscription, acme: Organization
+) -> None:
+    Organization.objects.filter(pk=acme.pk).update(billing_name="Acme GmbH", tax_id="DE1")
+    (invoice,) = close(subscription, OCTOBER)
+    Organization.objects.filter(pk=acme.pk).update(billing_name="Other", tax_id="")
+    invoice.refresh_from_db()
+    assert (invoice.buyer["name"], invoice.buyer["tax_id"]) == ("Acme GmbH", "DE1")
+    assert invoice.seller["name"]
+
+
+def test_a_subscription_without_prices_is_shown_as_not_charged(acme: Organization) -> None:
+    tariff = build.make_tariff(valid_from=MID_SEPTEMBER)
+    subscription = build.make_subscription(organization=acme, starts_at=SEPTEMBER, tariff=tariff)
+    use(subscription, SEPTEMBER, MTOK)
+    use(subscription, MID_SEPTEMBER, MTOK)
+    (invoice,) = close(subscription, OCTOBER)
+    assert [(line.version, line.component, line.amount_minor) for line in invoice.lines.all()] == [
+        ("flat@none", "unpriced", 0),
+        ("flat@1", "all", 100),
+    ]
+
+
+def whole(organization: Organization, start: datetime, end: datetime) -> Counter[tuple[str, str]]:
+    metered: Counter[tuple[str, str]] = Counter()
+    for found in readings.usage_in(organization.pk, [readings.Slice(start, end)]):
+        metered[found.model, found.register] += found.quantity
+    return metered
+
+
+def carried(organization: Organization) -> Counter[tuple[str, str]]:
+    carried: Counter[tuple[str, str]] = Counter()
+    issued = InvoiceLine.objects.filter(
+        invoice__organization=organization, invoice__status=Invoice.Status.ISSUED
+    )
+    for line in issued:
+        carried[line.model, line.register] += line.quantity
+    return +carried
