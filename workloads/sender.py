@@ -93,7 +93,7 @@ def event(request: Request, *, source: str, start: datetime) -> Event:
         "occurred_at": occurred_at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         "model": request.model,
         **request.labels,
-        "quantities": dict(request.quantities),
+        "usage": dict(request.quantities),
     }
 
 
