@@ -58,7 +58,7 @@ NIGHTS = TouCalendar(
         TouRule("night", ("fri", "sat"), (window("22:00-02:00"),), True),
         TouRule("sunday", ("sun",), (window("00:00-24:00"),)),
     ),
-    holidays=frozenset({date(2026, 9, 12)}),  # a Saturday
+    holidays=frozenset({date(2026, 9, 6), date(2026, 9, 12)}),  # a Sunday, a Saturday
 )
 
 ONE_BUCKET = """
@@ -82,7 +82,7 @@ nights   | 2026-09-04T21:59:59        | day      | Friday
 nights   | 2026-09-04T22:00:00        | night    | Friday
 nights   | 2026-09-05T01:59:59        | night    | Friday's, though Saturday by the clock
 nights   | 2026-09-06T01:59:59        | night    | Saturday's, and before Sunday: the first rule
-nights   | 2026-09-06T02:00:00        | sunday   | the next rule
+nights   | 2026-09-06T02:00:00        | sunday   | the next rule, and it does not mind the holiday
 nights   | 2026-09-06T23:59:59        | sunday   | 24:00 is the end of the day
 nights   | 2026-09-07T00:00:00        | day      | Monday
 nights   | 2026-09-04T01:00:00        | day      | Thursday's night is none
@@ -235,6 +235,11 @@ def test_a_calendar_comes_back_from_its_document() -> None:
         assert read(calendar.as_document()) == calendar
 
 
+def test_the_order_of_days_says_nothing() -> None:
+    turned = GOOD_RULE | {"days": ["fri", "mon"]}
+    assert read(GOOD | {"rules": [turned]}).rules[0].days == ("mon", "fri")
+
+
 def test_midnight_closes_a_window_under_both_its_names() -> None:
     rule = {"bucket": "late", "days": ["mon"], "windows": [["22:00", "00:00"]]}
     calendar = read({"zone": "UTC", "default": "day", "rules": [rule]})
@@ -273,3 +278,8 @@ def test_a_rule_that_cannot_hold_cannot_be_made() -> None:
     for rule in [("P", WEEK, nine), ("p", (), nine), ("p", ("day",), nine), ("p", WEEK, ())]:
         with pytest.raises(ValueError, match="must"):
             TouRule(*rule)
+
+
+def test_a_calendar_without_a_default_cannot_be_made() -> None:
+    with pytest.raises(ValueError, match="bucket name"):
+        TouCalendar(SHANGHAI, "")

@@ -200,9 +200,12 @@ def test_billing_periods_tile_time(anchor: int, zone_name: str, start: datetime,
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(ZONES), MOMENTS)
 @example("Pacific/Apia", at("2011-12-30T10:00"))
-@example("America/St_Johns", at("2011-11-06T02:30:30"))  # a minute past midnight, an hour back
+@example("America/St_Johns", at("2010-11-07T02:31:30"))  # yesterday again, a minute past midnight
+@example("America/St_Johns", at("2009-11-01T02:31:30"))  # and last month again
+@example("America/Toronto", at("1919-03-31T04:45"))  # from 23:30 to 00:30: midnight is skipped
 def test_every_moment_lies_in_its_local_day_and_month(zone_name: str, moment: datetime) -> None:
     zone = ZoneInfo(zone_name)
     for period in (local_day(zone, moment), calendar_month(zone, moment)):
         assert moment in period
         assert quarter_hour(period.start) == period.start
+        assert period.end - period.start >= timedelta(hours=23)

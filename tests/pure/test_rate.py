@@ -1,7 +1,9 @@
 """Usage times tariff: the worked cases of utilities and of AI clouds, to the last digit."""
 
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 
@@ -173,6 +175,20 @@ def test_one_token_is_charged_exactly() -> None:
 def test_the_finest_price_fits_the_18_decimals_that_amounts_are_kept_with() -> None:
     (line,) = rate([used(1)], whole(terms(component("input", price="0.000000000001"))))
     assert line.amount == Decimal("1E-18")
+
+
+def test_an_amount_is_exact_beyond_28_digits() -> None:
+    stretches = whole(terms(component("input", price="999999999999.123456789012")))
+    (line,) = rate([used(2**63 - 1)], stretches)
+    exact = Fraction(2**63 - 1) * 999999999999123456789012 / 10**18
+    assert Fraction(line.amount) == exact
+
+
+def test_two_lines_are_equal_whatever_their_traces_say() -> None:
+    (line,) = rate([used(1)], whole(terms(component("input", price="1"))))
+    assert replace(line, trace={}) == line
+    assert replace(line, quantity=2) != line
+    assert replace(line, quantity=2).key == line.key != replace(line, step=1).key
 
 
 @pytest.mark.parametrize(("starts", "amount", "because"), rows(DEEPSEEK))
