@@ -32,7 +32,8 @@ CORE = ("input", "cache_read", "cache_write", "output", "reasoning")
 FROM = """
       FROM metering_event e
       JOIN metering_ingestbatch b
-        ON b.organization_id = e.organization_id AND b.id = e.batch_id AND b.state = 'applied'
+        ON b.organization_id = e.organization_id AND b.id = e.batch_id
+       AND b.received_at = e.received_at AND b.state = 'applied'
 """
 OF_SOURCE = """
       JOIN metering_eventkey k
@@ -159,7 +160,7 @@ def _add_period(books: Books, subscription: Subscription, period: Period) -> Non
     (metered,) = pricing.meter([(subscription, period)])
     books.rated.update(_totals(metered.rated()))
     issued = InvoiceLine.objects.filter(
-        usage_subscription=subscription,
+        invoice__organization=subscription.organization_id,
         usage_start=period.start,
         usage_end=period.end,
         invoice__status=Invoice.Status.ISSUED,

@@ -11,11 +11,12 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from django.core.management.base import CommandError
+from django.db.models import Min
 
 from accounts import organizations
 from accounts.models import Organization
 from billing import catalog, invoicing, subscriptions
-from billing.models import Tariff
+from billing.models import Subscription, Tariff
 from billing.rating.period import calendar_month, local_day
 from console import reconciling, sending
 from console.journal import Journal
@@ -100,7 +101,13 @@ def choose_start(
         return before, "as in the earlier run: the same events again"
     if trace.format is Format.CSV and (origin := traces.origin(trace.path)):
         return origin, "as the file says"
-    return default_start(trace.summary, ZoneInfo(zone), now)
+    start, why = default_start(trace.summary, ZoneInfo(zone), now)
+    since = Subscription.objects.filter(organization__in=who).aggregate(since=Min("starts_at"))
+    if since["since"] is None or since["since"] <= start:
+        return start, why
+    return _yesterday(ZoneInfo(zone), now), (
+        f"yesterday: nobody is billed before {since['since']:%Y-%m-%d %H:%M} UTC"
+    )
 
 
 def default_start(summary: Summary, zone: ZoneInfo, now: datetime) -> tuple[datetime, str]:
@@ -115,8 +122,11 @@ def default_start(summary: Summary, zone: ZoneInfo, now: datetime) -> tuple[date
         day = local_day(zone, day.start - MICROSECOND)
     if day.start >= max(month.start, now - DEFAULT_AGE_MAX):
         return day.start, "within last month, which can be invoiced at once"
-    yesterday = local_day(zone, local_day(zone, now).start - MICROSECOND)
-    return yesterday.start, "yesterday: last month is too long ago for it"
+    return _yesterday(zone, now), "yesterday: last month is too long ago for it"
+
+
+def _yesterday(zone: ZoneInfo, now: datetime) -> datetime:
+    return local_day(zone, local_day(zone, now).start - MICROSECOND).start
 
 
 def check_window(trace: Trace, start: datetime, now: datetime, speed: int | None) -> None:
@@ -165,7 +175,7 @@ def per_client(trace: Trace, tariff: Tariff, zone: str, now: datetime) -> dict[s
     found: dict[str, Organization] = {}
     with Progress("organizations", len(trace.summary.clients)) as progress:
         for number, client in enumerate(trace.summary.clients, 1):
-            found[client] = _of_client(client or "everybody", tariff, zone, now)
+            found[client] = _of_client(client or trace.path.stem, tariff, zone, now)
             progress.at(number)
     return found
 
