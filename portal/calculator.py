@@ -1,0 +1,125 @@
+"""What would this request cost? Answered by the same rating that makes invoices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal, localcontext
+
+from django import forms
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.views.decorators.http import require_GET
+
+from accounts.permissions import Action
+from billing import catalog, subscriptions
+from billing.models import TariffVersion
+from billing.rating import money
+from billing.rating.line import UNPRICED
+from billing.rating.period import QUARTER, Period, quarter_hour
+from billing.rating.rate import PricedTerms, RatedLine, Usage, rate
+from billing.rating.tariff import REQUESTS, Terms
+from metering import readings
+from portal.door import Entry, member_page
+
+REGISTERS = ("input", "cache_read", "cache_write", "output", "reasoning")
+TOKENS_MAX = 10**9
+MANY = 1_000
+FIELDS = ("model", *REGISTERS, "at")
+
+
+class RequestForm(forms.Form):
+    """One request: a model, how many tokens of each kind, and when."""
+
+    model = forms.CharField(
+        max_length=128, widget=forms.TextInput(attrs={"list": "models", "autocomplete": "off"})
+    )
+    at = forms.DateTimeField(
+        required=False,
+        label="Local time",
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
+    )
+
+    def __init__(self, entry: Entry, now: datetime, data: Mapping[str, object]) -> None:
+        self.now = now
+        start = {"at": now.astimezone(entry.zone).strftime("%Y-%m-%dT%H:%M")}
+        asked = {name: data[name] for name in data if name in FIELDS}
+        super().__init__(asked or None, initial=start)
+        for register, initial in zip(REGISTERS, (2000, 0, 0, 500, 0), strict=True):
+            self.fields[register] = forms.IntegerField(
+                min_value=0,
+                max_value=TOKENS_MAX,
+                required=False,
+                initial=initial,
+                label=readings.register_label(register),
+            )
+        self.order_fields(["model", *REGISTERS, "at"])
+        self._zone = entry.zone
+
+    def clean_at(self) -> datetime:
+        at: datetime | None = self.cleaned_data["at"]
+        return at.replace(tzinfo=self._zone) if at else self.now
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What the request costs before any allowance, at the first step of volume prices."""
+
+    version: TariffVersion
+    lines: list[tuple[str, RatedLine]]
+    amount: Decimal
+    many: Decimal
+    bucket: str
+    unpriced: bool
+
+
+@require_GET
+@member_page(Action.SEE_MONEY)
+def show(request: HttpRequest, entry: Entry) -> HttpResponse:
+    """Only the answer, for htmx; the tariff page shows the same without it."""
+    form = RequestForm(entry, timezone.now(), request.GET.dict())
+    context = {"form": form, "result": cost(entry, form), "currency": entry.organization.currency}
+    return render(request, "portal/cost.html", context)
+
+
+def cost(entry: Entry, form: RequestForm) -> Cost | None:
+    """Rate the form's request. None: nothing valid was asked, or no tariff holds then."""
+    if not form.is_bound or not form.is_valid():
+        return None
+    at: datetime = form.cleaned_data["at"]
+    subscription = subscriptions.current(entry.organization, at) or subscriptions.current(
+        entry.organization, form.now
+    )
+    version = catalog.version_at(subscription.tariff, at) if subscription else None
+    if version is None:
+        form.add_error("at", "No tariff version is in force then.")
+        return None
+    lines = _rate(form.cleaned_data, at, catalog.terms_of(version), str(version.number))
+    amount = money.total(line.amount for line in lines)
+    return Cost(
+        version=version,
+        lines=[(readings.register_label(line.register), line) for line in lines],
+        amount=amount,
+        many=_times(amount, MANY),
+        bucket=next((line.bucket for line in lines if line.bucket), "").replace("_", "-"),
+        unpriced=any(line.component == UNPRICED for line in lines),
+    )
+
+
+def _times(amount: Decimal, number: int) -> Decimal:
+    with localcontext(money.EXACT):
+        return amount * number
+
+
+def _rate(asked: Mapping[str, object], at: datetime, terms: Terms, version: str) -> list[RatedLine]:
+    start = quarter_hour(at)
+    quantities = {register: asked.get(register) or 0 for register in REGISTERS} | {REQUESTS: 1}
+    usage = [
+        Usage(start, start + QUARTER, str(asked["model"]), register, "", "", quantity)
+        for register, quantity in quantities.items()
+        if isinstance(quantity, int) and quantity
+    ]
+    plain = replace(terms, allowances=())
+    return rate(usage, [PricedTerms(version, Period(start, start + QUARTER), plain)])

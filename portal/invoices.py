@@ -1,0 +1,168 @@
+"""Invoices: the list, one document, and its lines as a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from itertools import groupby
+
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import get_object_or_404, render
+from django.utils import timezone
+from django.views.decorators.http import require_GET
+
+from accounts import organizations
+from accounts.permissions import Action
+from billing import costs
+from billing.models import Invoice, InvoiceLine
+from billing.rating.line import ALLOWANCE, UNPRICED
+from billing.rating.money import from_minor
+from portal import figures, spreadsheet
+from portal.door import Entry, member_page
+
+COLUMNS = (
+    "invoice", "position", "usage_start", "usage_end", "model", "register", "bucket", "component",
+    "tariff_version", "quantity", "unit_price", "per", "amount_exact", "amount", "currency",
+    "description",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ShownLine:
+    """A line under its model's name: what is left to say, and whether it is free."""
+
+    line: InvoiceLine
+    label: str
+    per: str
+    free: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLines:
+    """The lines of one model, and what they come to."""
+
+    model: str
+    lines: list[ShownLine]
+    amount_minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What an earlier period now costs more or less, by the same usage's lines."""
+
+    start: datetime
+    end: datetime
+    models: list[ModelLines]
+    amount_minor: int
+
+
+def issued_to(entry: Entry) -> QuerySet[Invoice]:
+    """The documents this member may see."""
+    return entry.organization.invoices.visible_to(entry.user)
+
+
+@require_GET
+@member_page(Action.SEE_MONEY)
+def index(request: HttpRequest, entry: Entry) -> HttpResponse:
+    """Every document, newest first; what is still open stands above them."""
+    now = timezone.now()
+    context = {
+        "invoices": issued_to(entry).order_by("-period_end", "-pk")[:500],
+        "cost": costs.so_far(entry.organization, now),
+        "now": now,
+    }
+    return render(request, "portal/invoices.html", context)
+
+
+@require_GET
+@member_page(Action.SEE_MONEY)
+def show(request: HttpRequest, entry: Entry, number: str) -> HttpResponse:
+    """One document, as it was issued."""
+    invoice = get_object_or_404(issued_to(entry).select_related("replaces"), number=number)
+    lines = list(invoice.lines.order_by("position"))
+    own = [line for line in lines if line.usage_start == invoice.period_start]
+    context = {
+        "invoice": invoice,
+        "models": _by_model(own),
+        "differences": _differences(invoice, lines),
+        "seller": invoice.seller,
+        "buyer": invoice.buyer,
+        "buyer_address": _address(invoice.buyer),
+    }
+    return render(request, "portal/invoice.html", context)
+
+
+@require_GET
+@member_page(Action.SEE_MONEY)
+def download(request: HttpRequest, entry: Entry, number: str) -> HttpResponseBase:
+    """The lines as CSV: exact amounts, and whole minor units as on the document."""
+    invoice = get_object_or_404(issued_to(entry), number=number)
+    return spreadsheet.download(f"{invoice.number}.csv", _rows(invoice))
+
+
+def _rows(invoice: Invoice) -> Iterator[list[spreadsheet.Cell]]:
+    yield list(COLUMNS)
+    for line in invoice.lines.order_by("position").iterator(chunk_size=500):
+        yield [
+            invoice.number,
+            line.position,
+            line.usage_start.isoformat(),
+            line.usage_end.isoformat(),
+            line.model,
+            line.register,
+            line.bucket,
+            line.component,
+            line.version,
+            line.quantity,
+            _plain(line.unit_price),
+            line.per,
+            _plain(line.amount_exact),
+            from_minor(line.amount_minor, invoice.currency),
+            invoice.currency,
+            line.description,
+        ]
+
+
+def shown(line: InvoiceLine) -> ShownLine:
+    """A line as it stands under the heading of its model."""
+    label = line.description.removeprefix(f"{line.model}: ")
+    free = line.component == UNPRICED or line.component.startswith(ALLOWANCE)
+    return ShownLine(line, label, figures.per(line.per), free)
+
+
+def _address(buyer: dict[str, str]) -> list[str]:
+    place = f"{buyer.get('postal_code', '')} {buyer.get('city', '')}".strip()
+    country = organizations.countries().get(buyer.get("country", ""), buyer.get("country", ""))
+    parts = [buyer.get("address_line1", ""), buyer.get("address_line2", ""), place, country]
+    return [part for part in parts if part]
+
+
+def _plain(amount: Decimal) -> Decimal:
+    """The same number without the idle zeros of its column."""
+    return amount.normalize() if amount else Decimal(0)
+
+
+def _by_model(lines: list[InvoiceLine]) -> list[ModelLines]:
+    """In the order in which the models first stand on the document."""
+    order = {line.model: line.position for line in reversed(lines)}
+    found = []
+    for model in sorted(order, key=lambda name: order[name]):
+        of_model = [line for line in lines if line.model == model]
+        amount_minor = sum(line.amount_minor for line in of_model)
+        found.append(ModelLines(model, [shown(line) for line in of_model], amount_minor))
+    return found
+
+
+def _differences(invoice: Invoice, lines: list[InvoiceLine]) -> list[Difference]:
+    def usage(line: InvoiceLine) -> tuple[datetime, datetime]:
+        return line.usage_start, line.usage_end
+
+    earlier = [line for line in lines if line.usage_start != invoice.period_start]
+    return [
+        Difference(*period, _by_model(of_period), sum(line.amount_minor for line in of_period))
+        for period, group in groupby(sorted(earlier, key=usage), key=usage)
+        for of_period in [list(group)]
+    ]

@@ -1,0 +1,129 @@
+"""API keys: listed, made (the secret is shown once), revoked."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime, timedelta
+
+from django import forms
+from django.contrib import messages
+from django.db.models import F
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
+from django.views.decorators.http import require_GET, require_POST
+
+from accounts import api_keys
+from accounts.models import ApiKey, Project
+from accounts.permissions import Action
+from accounts.refusals import Refusal
+from portal.door import Entry, member_page
+from portal.forms import show_refusal
+
+SCOPES = [
+    (ApiKey.Scope.INGEST, "ingest: report usage"),
+    (ApiKey.Scope.READ, "read: query usage"),
+    (ApiKey.Scope.GATEWAY, "gateway: call models"),
+    (ApiKey.Scope.MANAGE, "manage: change settings"),
+]
+LIFETIMES = [("", "never"), ("30", "30 days"), ("90", "90 days"), ("365", "a year")]
+SENT_FORMS = "sent_key_forms"
+SENT_FORMS_MAX = 20
+
+
+class KeyForm(forms.Form):
+    """What a key may do, and for how long."""
+
+    name = forms.CharField(max_length=120, help_text="Where it is used, for instance: gateway eu-1")
+    scopes = forms.MultipleChoiceField(
+        choices=SCOPES, initial=[ApiKey.Scope.INGEST], widget=forms.CheckboxSelectMultiple
+    )
+    project = forms.ModelChoiceField(
+        Project.objects.none(), to_field_name="slug", required=False, empty_label="all projects"
+    )
+    lifetime = forms.ChoiceField(choices=LIFETIMES, required=False, label="Expires after")
+    form_id = forms.CharField(widget=forms.HiddenInput, max_length=64)
+
+    def __init__(self, entry: Entry, data: object = None) -> None:
+        super().__init__(data, initial={"form_id": secrets.token_urlsafe(16)})  # type: ignore[arg-type]
+        project = self.fields["project"]
+        assert isinstance(project, forms.ModelChoiceField)
+        project.queryset = entry.organization.projects.filter(archived_at=None)
+
+    def expires_at(self, now: datetime) -> datetime | None:
+        days = self.cleaned_data["lifetime"]
+        return now + timedelta(days=int(days)) if days else None
+
+
+@require_GET
+@member_page(Action.SEE_USAGE)
+def show(request: HttpRequest, entry: Entry) -> HttpResponse:
+    """The keys, and the form for another one."""
+    return _page(request, entry, KeyForm(entry))
+
+
+@require_POST
+@member_page(Action.MANAGE_KEYS)
+def create(request: HttpRequest, entry: Entry) -> HttpResponse:
+    """Make a key and show its secret: in this answer, and never again.
+
+    No redirect, because the secret is kept nowhere that a next page could read it from. Sending
+    the same form twice (a reload) makes no second key.
+    """
+    form = KeyForm(entry, request.POST)
+    if not form.is_valid():
+        return _page(request, entry, form)
+    if not _first_time(request, form.cleaned_data["form_id"]):
+        messages.warning(request, "That key was made already. Its secret is not shown again.")
+        return redirect("portal:keys", entry.organization.slug)
+    try:
+        api_key, new = api_keys.issue(
+            organization=entry.organization,
+            name=form.cleaned_data["name"],
+            scopes=form.cleaned_data["scopes"],
+            project=form.cleaned_data["project"],
+            expires_at=form.expires_at(timezone.now()),
+            actor=entry.user,
+        )
+    except Refusal as refusal:
+        show_refusal(form, refusal)
+        return _page(request, entry, form)
+    return render(request, "portal/key_made.html", {"api_key": api_key, "secret": new.text})
+
+
+@require_POST
+@member_page(Action.MANAGE_KEYS)
+def revoke(request: HttpRequest, entry: Entry, prefix: str) -> HttpResponse:
+    """End a key for good."""
+    api_key = get_object_or_404(entry.organization.api_keys, prefix=prefix)
+    if api_keys.revoke(api_key=api_key, actor=entry.user, now=timezone.now()):
+        messages.success(request, f"{api_key.name} is revoked and refused from now on.")
+    else:
+        messages.info(request, f"{api_key.name} was revoked already.")
+    return redirect("portal:keys", entry.organization.slug)
+
+
+def _first_time(request: HttpRequest, form_id: str) -> bool:
+    sent = request.session.get(SENT_FORMS, [])
+    if form_id in sent:
+        return False
+    request.session[SENT_FORMS] = [*sent, form_id][-SENT_FORMS_MAX:]
+    return True
+
+
+def _page(request: HttpRequest, entry: Entry, form: KeyForm) -> HttpResponse:
+    now = timezone.now()
+    rows = entry.organization.api_keys.select_related("project", "created_by").order_by(
+        F("revoked_at").desc(nulls_first=True), "-created_at"
+    )
+    listed = [(row, _state(row, now)) for row in rows]
+    status = 422 if form.errors else 200
+    return render(request, "portal/keys.html", {"form": form, "keys": listed}, status=status)
+
+
+def _state(api_key: ApiKey, now: datetime) -> str:
+    if api_key.revoked_at:
+        return "revoked"
+    if api_key.expires_at and api_key.expires_at <= now:
+        return "expired"
+    return "live"

@@ -1,0 +1,89 @@
+"""The tariff, in words a buyer understands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.views.decorators.http import require_GET
+
+from accounts.permissions import Action
+from billing import catalog, costs, subscriptions
+from billing.costs import PriceRow
+from billing.models import Tariff, TariffVersion
+from billing.rating.graduated import Graduated
+from billing.rating.tariff import Terms
+from portal import calculator, week
+from portal.calculator import RequestForm
+from portal.door import Entry, member_page
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """The price rows of the same models."""
+
+    models: str
+    rows: list[tuple[PriceRow, str]]  # and what the price is for, "1M tokens"
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A tariff version as the page shows it."""
+
+    version: TariffVersion
+    prices: list[Prices]
+
+
+@require_GET
+@member_page(Action.SEE_MONEY)
+def show(request: HttpRequest, entry: Entry) -> HttpResponse:
+    """The prices now and those announced, the week, and a calculator."""
+    now = timezone.now()
+    subscription = subscriptions.current(entry.organization, now)
+    version = catalog.version_at(subscription.tariff, now) if subscription else None
+    if subscription is None or version is None:
+        return render(request, "portal/tariff_none.html", {"subscription": subscription})
+    terms = catalog.terms_of(version)
+    form = RequestForm(entry, now, request.GET.dict())
+    context = {
+        "subscription": subscription,
+        "tariff": subscription.tariff,
+        "current": _version(version, terms),
+        "announced": [
+            _version(found, catalog.terms_of(found)) for found in _later(subscription.tariff, now)
+        ],
+        "period": subscriptions.open_period(subscription, now),
+        "allowances": terms.allowances,
+        "by_volume": any(isinstance(part.shape, Graduated) for part in terms.components),
+        "week": week.strip(terms.calendar, now) if terms.calendar else None,
+        "now": now,
+        "form": form,
+        "result": calculator.cost(entry, form),
+        "currency": subscription.tariff.currency,
+        "models": _named_models(terms),
+        "many": calculator.MANY,
+    }
+    return render(request, "portal/tariff.html", context)
+
+
+def _version(version: TariffVersion, terms: Terms) -> Version:
+    rows = costs.price_table(terms)
+    prices = [
+        Prices(models, [(row, row.text.partition(" per ")[2]) for row in of_models])
+        for models, of_models in groupby(rows, key=lambda row: row.models)
+    ]
+    return Version(version, prices)
+
+
+def _later(tariff: Tariff, now: datetime) -> list[TariffVersion]:
+    later = tariff.versions.filter(withdrawn_at=None, valid_from__gt=now)
+    return list(later.order_by("valid_from")[:5])
+
+
+def _named_models(terms: Terms) -> list[str]:
+    named = (model for part in terms.components for model in part.models if model[-1] != "*")
+    return list(dict.fromkeys(named))
