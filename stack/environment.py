@@ -29,8 +29,13 @@ def for_children(home: Home, environ: Mapping[str, str]) -> dict[str, str]:
         **environ,
         **env,
         "KILOTOKEN_HOME": str(home.path),
-        "PATH": f"{ROOT / '.venv' / 'bin'}{os.pathsep}{environ.get('PATH', os.defpath)}",
+        "PATH": search_path(environ),
     }
+
+
+def search_path(environ: Mapping[str, str]) -> str:
+    """Where programs are found: in .venv before anywhere else."""
+    return f"{ROOT / '.venv' / 'bin'}{os.pathsep}{environ.get('PATH', os.defpath)}"
 
 
 def needs_servers(environ: Mapping[str, str]) -> bool:
