@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -228,7 +229,7 @@ def test_the_anchor_on_the_31st_comes_back_after_february(acme: Organization) ->
         "04-30",
         "05-31",
     ]
-    for before, after in zip(invoices, invoices[1:], strict=False):
+    for before, after in pairwise(invoices):
         assert before.period_end == after.period_start
 
 
