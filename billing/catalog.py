@@ -170,7 +170,8 @@ def _lock(tariff: Tariff) -> None:
 
 def _billed_until(tariff: Tariff) -> datetime | None:
     billed = Invoice.objects.filter(subscription__tariff=tariff, status=Invoice.Status.ISSUED)
-    return billed.aggregate(until=Max("period_end"))["until"]
+    until: datetime | None = billed.aggregate(until=Max("period_end"))["until"]
+    return until
 
 
 def _take_over(

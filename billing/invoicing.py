@@ -155,7 +155,7 @@ def _open(subscription: Subscription, now: datetime) -> list[Period]:
     }
     strange = invoiced - set(ended)
     if strange:
-        raise PeriodsDoNotTile(f"{subscription}: invoiced, but no period of it: {sorted(strange)}")
+        raise PeriodsDoNotTile(f"{subscription}: invoiced, but none of its periods: {strange}")
     return [period for period in ended if period not in invoiced]
 
 

@@ -20,8 +20,6 @@ from accounts.models import Organization, Project
 if TYPE_CHECKING:
     from accounts.models import User
 
-EXACT_DIGITS = {"max_digits": 60, "decimal_places": 21}
-
 
 class InstantRange(Func):
     """The half-open range of instants between two columns, for exclusion constraints."""
@@ -236,7 +234,7 @@ class InvoiceLine(models.Model):
     quantity = models.BigIntegerField(help_text="tokens; negative where usage was corrected")
     unit_price = models.DecimalField(max_digits=24, decimal_places=12)
     per = models.BigIntegerField(help_text="how many units the unit price is for")
-    amount_exact = models.DecimalField(**EXACT_DIGITS)
+    amount_exact = models.DecimalField(max_digits=60, decimal_places=21)
     amount_minor = models.BigIntegerField()
     trace = models.JSONField(help_text="version, component, bucket, step and rule, with numbers")
 
