@@ -54,8 +54,9 @@ def breaches(name: str, text: str) -> list[str]:
                     found.append(f"{name}:{node.lineno}: {call}() here; use {BANNED_CALLS[call]}")
                 if call == "float" and name.startswith(MONEY_AND_TOKENS):
                     found.append(f"{name}:{node.lineno}: float() here; use Decimal or int")
-            case ast.ImportFrom(module="django.dispatch") | ast.Import(
-                names=[ast.alias(name="django.dispatch")]
+            case (
+                ast.ImportFrom(module="django.dispatch")
+                | ast.Import(names=[ast.alias(name="django.dispatch")])
             ):
                 found.append(f"{name}:{node.lineno}: no signals; call the step by its name")
     return found
@@ -123,7 +124,8 @@ def test_only_the_gateway_module_imports_stripe() -> None:
         for name, text in sources()
         if any(
             isinstance(node, ast.Import | ast.ImportFrom)
-            and "stripe" in {alias.name.split(".")[0] for alias in node.names}
+            and "stripe"
+            in {alias.name.split(".")[0] for alias in node.names}
             | {(getattr(node, "module", None) or "").split(".")[0]}
             for node in ast.walk(ast.parse(text))
         )
