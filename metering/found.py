@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -133,7 +134,8 @@ def _with_identity(organization_id: int, rows: Sequence[tuple[Any, ...]]) -> lis
 
 def _event(row: tuple[Any, ...], source: str, event_id: str, state: str) -> FoundEvent:
     core = zip(registers.CORE, row[12:17], strict=True)
-    usage = {name: value for name, value in core if value is not None} | (row[17] or {})
+    other: dict[str, int] = json.loads(row[17]) if row[17] else {}
+    usage = {name: value for name, value in core if value is not None} | other
     named = dict(zip(_NAMES, row[:12], strict=True))
     return FoundEvent(source=source, id=event_id, batch_state=state, usage=usage, **named)
 

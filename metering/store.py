@@ -23,6 +23,8 @@ from metering.usage.event import UsageEvent
 
 ATTEMPTS_MAX = 5
 SHOWN_MAX = 3  # fields that a conflict names
+SAMPLE = 8  # keys that are looked for before the rest is believed to be new
+SEPARATORS = 17  # tabs in a line of COPY_EVENTS
 
 
 class Status(StrEnum):
@@ -74,31 +76,41 @@ class AllOrNothing(Exception):
         self.outcomes = outcomes
 
 
-# The batch takes its number and its moment here; every key that is new goes in; the rest is told
-# apart afterwards. Sources and ids hold no control characters, so 0x1f separates them exactly.
-INSERT = """
-    WITH batch AS (
-        INSERT INTO metering_ingestbatch
-            (organization_id, api_key_id, submitted, accepted, duplicate, conflict, rejected)
-        VALUES (%(organization_id)s, %(api_key_id)s, %(submitted)s, %(fresh)s,
-                %(submitted)s - %(fresh)s - %(rejected)s, 0, %(rejected)s)
-        RETURNING id, received_at
-    ), key AS (
-        INSERT INTO metering_eventkey
-            (organization_id, source, event_id, batch_id, ordinal, fingerprint)
-        SELECT %(organization_id)s, new.source, new.event_id, batch.id, new.ordinal,
-               substring(%(fingerprints)b FROM (new.position * 16 - 15)::int FOR 16)
-        FROM batch, ROWS FROM (
-            unnest(string_to_array(%(sources)s, E'\\x1f')),
-            unnest(string_to_array(%(event_ids)s, E'\\x1f')),
-            unnest(%(ordinals)s::smallint[])
-        ) WITH ORDINALITY AS new (source, event_id, ordinal, position)
-        ON CONFLICT (organization_id, source, event_id) DO NOTHING
-        RETURNING 1
-    )
-    SELECT batch.id, batch.received_at, (SELECT count(*) FROM key) FROM batch
+# The batch takes its number and its moment from the database. A few of its keys are looked for at
+# the same time: whoever repeats a batch repeats all of it, so this tells replays from news.
+# Sources and ids hold no control characters, so 0x1f separates them exactly.
+OPEN = """
+    INSERT INTO metering_ingestbatch
+        (organization_id, api_key_id, submitted, accepted, duplicate, conflict, rejected)
+    VALUES (%(organization_id)s, %(api_key_id)s, %(submitted)s, %(unique)s,
+            %(submitted)s - %(unique)s - %(rejected)s, 0, %(rejected)s)
+    RETURNING id, received_at, EXISTS (
+        SELECT FROM metering_eventkey known
+        WHERE known.organization_id = %(organization_id)s
+          AND (known.source, known.event_id) IN (
+              SELECT * FROM ROWS FROM (
+                  unnest(string_to_array(%(sources)s, E'\\x1f')),
+                  unnest(string_to_array(%(event_ids)s, E'\\x1f'))) AS sample))
 """
-COPY = """
+# News goes in by COPY, which is half as dear as INSERT but stops at the first key that is known.
+COPY_KEYS = """
+    COPY metering_eventkey (organization_id, batch_id, source, event_id, ordinal, fingerprint)
+    FROM STDIN
+"""
+# Then the batch begins anew, and what is known stays out.
+INSERT_KEYS = """
+    INSERT INTO metering_eventkey
+        (organization_id, source, event_id, batch_id, ordinal, fingerprint)
+    SELECT %(organization_id)s, new.source, new.event_id, %(batch_id)s, new.ordinal,
+           substring(%(fingerprints)b FROM (new.position * 16 - 15)::int FOR 16)
+    FROM ROWS FROM (
+        unnest(string_to_array(%(sources)s, E'\\x1f')),
+        unnest(string_to_array(%(event_ids)s, E'\\x1f')),
+        unnest(%(ordinals)s::smallint[])
+    ) WITH ORDINALITY AS new (source, event_id, ordinal, position)
+    ON CONFLICT (organization_id, source, event_id) DO NOTHING
+"""
+COPY_EVENTS = """
     COPY metering_event (received_at, organization_id, batch_id, ordinal, occurred_at, project_id,
         model, api_key, agent, session, region, service_class,
         input, cache_read, cache_write, output, reasoning, other) FROM STDIN
@@ -147,17 +159,18 @@ def store(
     atomic: bool = False,
 ) -> Stored:
     """Commit a batch and say, event by event, what became of it. Safe to repeat at any time."""
+    batch = _Batch(connection, organization_id, api_key_id, incoming, rejected, atomic)
     for attempt in range(1, ATTEMPTS_MAX + 1):
         try:
             with connection.transaction():
-                return _Batch(connection, organization_id, incoming, rejected).store(
-                    api_key_id, atomic=atomic
-                )
+                return batch.store()
+        except errors.UniqueViolation:
+            batch.expects_known = True  # from now on, so this happens once
         except RETRIED:
             if attempt == ATTEMPTS_MAX:
                 raise
             time.sleep(random.uniform(0.0, 0.01) * 2**attempt)  # noqa: S311 - to part two rivals
-    raise AssertionError("unreachable")
+    raise AssertionError("a batch that expects known keys meets no unique violation")
 
 
 @dataclass(slots=True)
@@ -175,64 +188,94 @@ class _Batch:
 
     connection: Connection[Any]
     organization_id: int
+    api_key_id: int
     incoming: Sequence[Incoming]
     rejected: int
+    atomic: bool
+    ordered: list[Incoming] = field(init=False)  # each identity once, in one order for everybody
+    first: dict[tuple[str, str], Incoming] = field(init=False)
+    expects_known: bool = field(init=False)
     batch_id: int = 0
     received_at: datetime = _NEVER
-    first: dict[tuple[str, str], Incoming] = field(default_factory=dict)
 
-    def store(self, api_key_id: int, *, atomic: bool) -> Stored:
+    def __post_init__(self) -> None:
+        self.first = {}
         for item in self.incoming:
             self.first.setdefault((item.event.source, item.event.id), item)
-        ordered = [self.first[key] for key in sorted(self.first)]
-        fresh = self._insert(api_key_id, ordered)
-        if fresh == len(self.incoming):
-            outcomes = [Outcome(item.ordinal, ACCEPTED) for item in self.incoming]
-            self._copy(self.incoming)
+        self.ordered = [self.first[key] for key in sorted(self.first)]
+        self.expects_known = len(self.ordered) < len(self.incoming)
+
+    def store(self) -> Stored:
+        """Everything inside the transaction."""
+        self.expects_known |= self._open()
+        if self.expects_known:
+            self._insert_keys()
+            outcomes = self._sort_out()
+            if self.atomic and any(one.status is Status.CONFLICT for one in outcomes):
+                raise AllOrNothing(outcomes)
         else:
-            outcomes = self._sort_out(ordered)
-            accepted = {outcome.ordinal for outcome in outcomes if outcome.status is ACCEPTED}
-            self._copy([item for item in self.incoming if item.ordinal in accepted])
-        if atomic and any(outcome.status is Status.CONFLICT for outcome in outcomes):
-            raise AllOrNothing(outcomes)
+            self._copy_keys()
+            outcomes = [Outcome(item.ordinal, ACCEPTED) for item in self.incoming]
+        accepted = {one.ordinal for one in outcomes if one.status is ACCEPTED}
+        self._copy_events([item for item in self.incoming if item.ordinal in accepted])
         return Stored(self.batch_id, self.received_at, outcomes)
 
-    def _insert(self, api_key_id: int, ordered: Sequence[Incoming]) -> int:
-        """Insert the batch and the keys that are new, in one order for everybody; how many."""
+    def _open(self) -> bool:
+        """Write the batch down as if all of it were new; whether some of it is known."""
+        sample = self.ordered[:: max(1, len(self.ordered) // SAMPLE)]
         row = self.connection.execute(
-            INSERT,
+            OPEN,
             {
                 "organization_id": self.organization_id,
-                "api_key_id": api_key_id,
+                "api_key_id": self.api_key_id,
                 "submitted": len(self.incoming) + self.rejected,
-                "fresh": len(self.incoming),
+                "unique": len(self.ordered),
                 "rejected": self.rejected,
-                "ordinals": "{" + ",".join([str(item.ordinal) for item in ordered]) + "}",
-                "fingerprints": b"".join([item.fingerprint for item in ordered]),
-                **_identities(ordered),
+                **_identities(sample),
             },
         ).fetchone()
         assert row is not None
-        self.batch_id, self.received_at, fresh = row
-        return int(fresh)
+        self.batch_id, self.received_at, some_known = row
+        return bool(some_known)
 
-    def _copy(self, items: Sequence[Incoming]) -> None:
+    def _copy_keys(self) -> None:
+        head = f"{self.organization_id}\t{self.batch_id}"
+        rows = [
+            f"{head}\t{_escaped(event.source)}\t{_escaped(event.id)}\t{ordinal}"
+            f"\t\\\\x{fingerprint.hex()}\n"
+            for ordinal, event, _, fingerprint in self.ordered
+        ]
+        with self.connection.cursor() as cursor, cursor.copy(COPY_KEYS) as copy:
+            copy.write("".join(rows))
+
+    def _insert_keys(self) -> None:
+        self.connection.execute(
+            INSERT_KEYS,
+            {
+                "organization_id": self.organization_id,
+                "batch_id": self.batch_id,
+                "ordinals": "{" + ",".join([str(item.ordinal) for item in self.ordered]) + "}",
+                "fingerprints": b"".join([item.fingerprint for item in self.ordered]),
+                **_identities(self.ordered),
+            },
+        )
+
+    def _copy_events(self, items: Sequence[Incoming]) -> None:
         if not items:
             return
         head = f"{self.received_at.isoformat()}\t{self.organization_id}\t{self.batch_id}"
-        rows = [_row(head, item) for item in items]
-        text = "".join(rows)
-        # No text of these columns can hold a tab, a line end or a backslash; this proves it.
-        assert text.count("\t") == 17 * len(rows)
-        assert text.count("\n") == len(rows)
-        assert text.replace("\\N", "").find("\\") < 0
-        with self.connection.cursor() as cursor, cursor.copy(COPY) as copy:
+        text = "".join([_row(head, item) for item in items])
+        # These columns hold neither tab nor line end nor backslash by their alphabets: proved here.
+        assert text.count("\t") == SEPARATORS * len(items)
+        assert text.count("\n") == len(items)
+        assert text.count("\\") == text.count("\\N")
+        with self.connection.cursor() as cursor, cursor.copy(COPY_EVENTS) as copy:
             copy.write(text)
 
-    def _sort_out(self, ordered: Sequence[Incoming]) -> list[Outcome]:
+    def _sort_out(self) -> list[Outcome]:
         """Tell accepted, duplicate and conflict apart, and correct the batch's counts."""
         rows = self.connection.execute(
-            KNOWN, {"organization_id": self.organization_id, **_identities(ordered)}
+            KNOWN, {"organization_id": self.organization_id, **_identities(self.ordered)}
         )
         known = {
             (source, event_id): _Known(batch_id, ordinal, bytes(fingerprint))
@@ -302,6 +345,11 @@ def _identities(ordered: Sequence[Incoming]) -> dict[str, str]:
         "sources": "\x1f".join([item.event.source for item in ordered]),
         "event_ids": "\x1f".join([item.event.id for item in ordered]),
     }
+
+
+def _escaped(text: str) -> str:
+    """A source or an id in COPY's text format; control characters were refused at the door."""
+    return text.replace("\\", "\\\\")
 
 
 def _row(head: str, item: Incoming) -> str:
