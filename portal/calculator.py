@@ -46,7 +46,7 @@ class RequestForm(forms.Form):
         self.now = now
         start = {"at": now.astimezone(entry.zone).strftime("%Y-%m-%dT%H:%M")}
         asked = {name: data[name] for name in data if name in FIELDS}
-        super().__init__(asked or None, initial=start)
+        super().__init__({**start, **asked} if asked else None, initial=start)
         for register, initial in zip(REGISTERS, (2000, 0, 0, 500, 0), strict=True):
             self.fields[register] = forms.IntegerField(
                 min_value=0,

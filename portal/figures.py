@@ -13,6 +13,7 @@ from babel.numbers import (
     format_currency,
     format_decimal,
     format_percent,
+    get_decimal_symbol,
 )
 
 from billing.rating.money import from_minor, minor_digits
@@ -58,6 +59,11 @@ def percent(part: int, locale: Locale) -> str:
     return str(format_percent(Decimal(part) / 100, locale=locale))
 
 
+def portion(part: int, quantity: int, locale: Locale) -> str:
+    """A share in hundredths, where something is never nothing: <1%"""
+    return f"<{percent(1, locale)}" if quantity and not part else percent(part, locale)
+
+
 def day(value: date, locale: Locale) -> str:
     """Nov 18, 2026"""
     return str(format_date(value, "medium", locale=locale))
@@ -66,6 +72,11 @@ def day(value: date, locale: Locale) -> str:
 def short_day(value: date, locale: Locale) -> str:
     """18 Nov, in the order of the locale."""
     return str(format_skeleton("MMMd", value, locale=locale))
+
+
+def weekday(value: date, locale: Locale) -> str:
+    """Mon"""
+    return str(format_date(value, "EEE", locale=locale))
 
 
 def clock(value: datetime) -> str:
@@ -95,12 +106,17 @@ def period(start: datetime, end: datetime, zone: ZoneInfo, locale: Locale) -> st
     return f"{moment(start, zone, locale)} to {moment(end, zone, locale)}"
 
 
-def wheels(minor: int, currency: str) -> list[tuple[str, str]]:
-    """An amount as the wheels of a mechanical meter: (digit, "whole" or "fraction")."""
+def wheels(minor: int, currency: str, locale: Locale) -> list[tuple[str, str]]:
+    """An amount on the wheels of a mechanical meter: (text, its class), the point among them."""
     digits = minor_digits(currency)
     text = str(abs(minor)).rjust(max(4, digits + 2), "0")
-    split = len(text) - digits
-    return [(digit, "whole" if place < split else "fraction") for place, digit in enumerate(text)]
+    whole, fraction = text[: len(text) - digits], text[len(text) - digits :]
+    point = [(get_decimal_symbol(locale), "point")] if fraction else []
+    return [
+        *((digit, "wheel") for digit in whole),
+        *point,
+        *((digit, "wheel fraction") for digit in fraction),
+    ]
 
 
 def per(units: int) -> str:
