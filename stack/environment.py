@@ -12,10 +12,13 @@ PORT_DEFAULT = 8000
 
 def for_children(home: Home, environ: Mapping[str, str]) -> dict[str, str]:
     """The caller's environment, completed; what the caller has set stays."""
+    if environ.get("KILOTOKEN_DEMO", "0") not in ("0", "1"):
+        raise Refusal("KILOTOKEN_DEMO must be 0 (no demo data) or 1 (make it)")
     port = port_number(environ, "PORT", PORT_DEFAULT)
     ours = {
         "DATABASE_URL": postgres.url(home),
         "CELERY_BROKER_URL": valkey.url(home),
+        "DJANGO_SETTINGS_MODULE": "config.settings",
         "SECRET_KEY": "",
         "KILOTOKEN_KEY_PEPPER": "",
         "PORT": str(port),
