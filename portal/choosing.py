@@ -69,7 +69,7 @@ def choose(request: HttpRequest) -> HttpResponse:
 def create(request: HttpRequest) -> HttpResponse:
     """Make an organization and put it on a tariff from now on."""
     assert isinstance(request.user, User)
-    form = OrganizationForm(request.POST or None)
+    form = OrganizationForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         try:
             organization = _open_for_business(form, request.user)
@@ -78,7 +78,8 @@ def create(request: HttpRequest) -> HttpResponse:
         else:
             messages.success(request, f"{organization.name} is ready. Send a first event.")
             return redirect("portal:overview", organization.slug)
-    return render(request, "portal/create.html", {"form": form})
+    status = 422 if form.errors else 200
+    return render(request, "portal/create.html", {"form": form}, status=status)
 
 
 @transaction.atomic

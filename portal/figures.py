@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -36,13 +37,20 @@ def compact(number: int, locale: Locale) -> str:
 
 def money_minor(minor: int, currency: str, locale: Locale) -> str:
     """Whole minor units as money: $12.34"""
-    return str(format_currency(from_minor(minor, currency), currency, locale=locale))
+    text = format_currency(from_minor(minor, currency), currency, locale=locale)
+    return _apart(str(text), currency)
 
 
 def money_exact(amount: Decimal, currency: str, locale: Locale) -> str:
     """Money with every digit it has, and at least those of its currency: $0.000125"""
     shown = at_least_minor(amount, currency)
-    return str(format_currency(shown, currency, locale=locale, decimal_quantization=False))
+    text = format_currency(shown, currency, locale=locale, decimal_quantization=False)
+    return _apart(str(text), currency)
+
+
+def _apart(text: str, currency: str) -> str:
+    """A currency without a sign of its own is written with its code: KWD 1.234, not KWD1.234."""
+    return re.sub(rf"{currency}(?=\d)", f"{currency}\N{NO-BREAK SPACE}", text)
 
 
 def at_least_minor(amount: Decimal, currency: str) -> Decimal:

@@ -21,6 +21,7 @@ from accounts.models import ApiKey, AuditEntry, Organization, Role, User
 from billing import allowance, invoicing
 from billing.models import Invoice, Quota, Subscription, Tariff, TariffVersion
 from billing.rating.period import Period
+from console.staff import spread
 from metering.models import IngestBatch
 from tests import build
 
@@ -406,6 +407,18 @@ def test_a_new_version_starts_from_the_newest_terms_and_the_old_one_is_read_only
     assert operator.post(url(TariffVersion, "change", old.pk), values).status_code == 403
     old.refresh_from_db()
     assert old.document == build.flat_document()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"windows": [["09:00", "12:00"], ["14:00", "18:00"]], "days": ["mon", "tue"], "n": [1, 2]},
+        {"odd": ["a  b", "[", "]\n[", '"', "\\", "{", "深"], "empty": [], "nothing": None},
+        ["x" * 10_000] * 50,
+    ],
+)
+def test_a_document_spread_over_lines_is_the_same_document(value: object):
+    assert json.loads(spread(value)) == value
 
 
 def test_a_subscription_is_started_changed_and_ended(operator: Client, acme: Organization):
