@@ -2,10 +2,11 @@
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
-from stack import checks, home, install, keeper, one_command, run
+from stack import checks, home, install, keeper, one_command, processes, run
 from stack.refusal import Refusal, say
 
 USAGE = """usage: python3 -m stack COMMAND
@@ -21,6 +22,8 @@ USAGE = """usage: python3 -m stack COMMAND
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command; every foreseeable failure is one sentence and 1."""
+    if os.environ.get("MAKELEVEL"):
+        processes.die_with(os.getppid(), signal.SIGTERM)  # a killed `make` takes us with it
     try:
         return _dispatch(list(arguments))
     except Refusal as refusal:

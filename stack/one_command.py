@@ -47,6 +47,12 @@ def run(
 ) -> int:
     """Run in our own session and on our own terminal: the command may ask and be debugged."""
     heard = interrupts if interrupts is not None else []
+
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        heard.append(number)
+        if number != signal.SIGINT:  # the terminal's Ctrl-C reaches the command by itself
+            processes.send(child.pid, number)
+
     child = subprocess.Popen(
         command,
         env=dict(env),
@@ -54,10 +60,8 @@ def run(
         stdin=stdin,
         preexec_fn=processes.dies_with_parent(signal.SIGTERM),  # noqa: PLW1509
     )
-    # The terminal's Ctrl-C reaches the command as well; it decides, we only wait.
-    signal.signal(signal.SIGINT, lambda number, _frame: heard.append(number))
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _frame: processes.send(child.pid, number))
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, pass_on)
     try:
         return child.wait()
     finally:

@@ -126,12 +126,12 @@ def _tell_demo(
     if environ.get("KILOTOKEN_DEMO", "0" if environ.get("DATABASE_URL") else "1") == "0":
         return
     made = home.path / "demo.made"
-    if not made.exists():
-        if children.complete("demo", [*MANAGE, "demo"], env).process.returncode != 0:
-            children.terminal.own("the demo data could not be made; everything else runs")
-            return
+    if made.exists():
+        children.complete("demo", [*MANAGE, "demo", "--sign-ins"], env)
+    elif children.complete("demo", [*MANAGE, "demo"], env).process.returncode == 0:
         made.touch()
-    children.complete("demo", [*MANAGE, "demo", "--sign-ins"], env)
+    else:
+        children.terminal.own("the demo data could not be made; everything else runs")
 
 
 def _quiet(environ: Mapping[str, str]) -> dict[str, str]:

@@ -34,7 +34,7 @@ match sys.argv[1:]:
         print("migrating", flush=True)
         done.touch()
     case ["demo"]:
-        print("making the demo", flush=True)
+        print("making the demo\\nsign in as alice", flush=True)
     case ["demo", "--sign-ins"]:
         print("sign in as alice", flush=True)
 """,
