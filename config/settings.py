@@ -209,6 +209,7 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = True
+FORMAT_MODULE_PATH = ["console.formats"]
 STATIC_URL = "static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STATIC_ROOT = HOME / "static"
@@ -229,7 +230,7 @@ CONTENT_SECURITY_POLICY = {
 }
 # The console's theme evaluates expressions in the page; its pages, and only they, allow that.
 CONSOLE_CSP = {
-    "script-src": [SELF, UNSAFE_EVAL, UNSAFE_INLINE],
+    "script-src": [SELF, UNSAFE_EVAL],
     "style-src": [SELF, UNSAFE_INLINE],
     "img-src": [SELF, "data:"],
 }
