@@ -70,6 +70,7 @@ class Cost:
     version: TariffVersion
     lines: list[tuple[str, RatedLine]]
     amount: Decimal
+    number: int
     many: Decimal
     bucket: str
     unpriced: bool
@@ -102,6 +103,7 @@ def cost(entry: Entry, form: RequestForm) -> Cost | None:
         version=version,
         lines=[(readings.register_label(line.register), line) for line in lines],
         amount=amount,
+        number=MANY,
         many=_times(amount, MANY),
         bucket=next((line.bucket for line in lines if line.bucket), "").replace("_", "-"),
         unpriced=any(line.component == UNPRICED for line in lines),

@@ -31,7 +31,9 @@ class OrganizationForm(forms.Form):
         help_text="What tokens cost. It also sets the currency of your invoices.",
     )
     zone = forms.ChoiceField(
-        label="Time zone", help_text="Days, months and invoices begin at midnight here."
+        label="Time zone",
+        help_text="Days, months and invoices begin at midnight here.",
+        widget=forms.Select(attrs={"data-guess-zone": True}),
     )
     field_order: ClassVar[list[str]] = ["name", "tariff", "zone"]
 

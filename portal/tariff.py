@@ -64,7 +64,6 @@ def show(request: HttpRequest, entry: Entry) -> HttpResponse:
         "result": calculator.cost(entry, form),
         "currency": subscription.tariff.currency,
         "models": _named_models(terms),
-        "many": calculator.MANY,
     }
     return render(request, "portal/tariff.html", context)
 

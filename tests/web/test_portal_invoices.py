@@ -79,7 +79,7 @@ def test_a_void_document_says_why(invoice: Invoice, alice: User, at_now: datetim
     invoicing.void(invoice, "Wrong tax number", at_now)
     assert "void" in text_of(signed_in(alice), "/o/acme/invoices/")
     page = text_of(signed_in(alice), f"/o/acme/invoices/{invoice.number}/")
-    assert "This invoice is void since Nov 18, 2026: Wrong tax number" in page
+    assert "This invoice is void since Nov 18, 2026 : Wrong tax number" in page
 
 
 def test_the_lines_come_as_a_file(corrected: Invoice, alice: User) -> None:
