@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import Sum
+from django.db.models import Q, Sum
 
 from accounts.models import Organization
 from billing import invoicing, pricing, subscriptions
@@ -181,8 +181,10 @@ def _add_period(books: Books, subscription: Subscription, period: Period) -> Non
     )
     for register, quantity in issued.values_list("register").annotate(total=Sum("quantity")):
         books.invoiced[register] += int(quantity)
-    numbers = issued.order_by("invoice__number").values_list("invoice__number", flat=True)
-    books.invoices += [number for number in numbers.distinct() if number]
+    of_period = Q(subscription=subscription, period_start=period.start)
+    documents = Invoice.objects.filter(of_period | Q(pk__in=issued.values("invoice")))
+    issued_ones = documents.filter(status=Invoice.Status.ISSUED).order_by("number")
+    books.invoices += [str(invoice.number) for invoice in issued_ones]
 
 
 def _sums(which: str, parameters: Mapping[str, Any]) -> Totals:
