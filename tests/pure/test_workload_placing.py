@@ -105,6 +105,15 @@ def test_a_paced_event_does_not_wait_for_a_full_batch(now: datetime):
     assert [len(batch.events) for batch in ready] == [1, 1]
 
 
+def test_pacing_keeps_the_gaps_of_what_is_still_to_be_sent(monkeypatch):
+    slept: list[float] = []
+    monkeypatch.setattr(replaying.time, "monotonic", lambda: 100.0)
+    monkeypatch.setattr(replaying.time, "sleep", slept.append)
+    rows = [Request(str(s), s * 1_000_000, "m", {"input": 1}) for s in (0, 600, 1200, 1800)]
+    assert list(replaying.paced(rows, 60, skip=1)) == rows
+    assert slept == [0, 10, 20]
+
+
 def test_a_replay_goes_on_where_it_was_unless_the_rows_are_not_there(tmp_path: Path):
     path = tmp_path / "replays" / "one.json"
     assert Journal(path).rows_answered(at_most=10) == 0
