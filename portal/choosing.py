@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from django import forms
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -35,14 +33,13 @@ class OrganizationForm(forms.Form):
         help_text="Days, months and invoices begin at midnight here.",
         widget=forms.Select(attrs={"data-guess-zone": True}),
     )
-    field_order: ClassVar[list[str]] = ["name", "tariff", "zone"]
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
         tariffs = self.fields["tariff"]
         assert isinstance(tariffs, forms.ModelChoiceField)
         tariffs.queryset = Tariff.objects.order_by("code")
-        tariffs.label_from_instance = _tariff_label  # type: ignore[method-assign]
+        tariffs.label_from_instance = _tariff_label  # type: ignore[method-assign, assignment]
         zones = self.fields["zone"]
         assert isinstance(zones, forms.ChoiceField)
         zones.choices = [(zone, zone.replace("_", " ")) for zone in sorted(organizations.zones())]

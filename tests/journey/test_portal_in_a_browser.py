@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import connections
 from django.test.client import Client
 from django.utils import timezone
 
@@ -37,6 +38,8 @@ def browser(monkeypatch: pytest.MonkeyPatch) -> Iterator[sync_api.Browser]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
         browser.close()
+        # Under a running loop Django keeps connections apart: these are not the test's own.
+        connections.close_all()
 
 
 @pytest.fixture
