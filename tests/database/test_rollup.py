@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.db import DataError, connection, transaction
+from django.db import DataError, OperationalError, connection, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -245,6 +245,29 @@ def test_a_postponed_batch_waits_and_its_worker_may_not_go_on(
     assert rollup.claim() is None
     with pytest.raises(LeaseLost):
         rollup.apply(claimed)
+
+
+def test_an_outage_is_not_the_batchs_fault(
+    database: Database, acme: Organization, now: datetime
+) -> None:
+    store_events(database, acme, [make_event(now=now)])
+    for _ in range(rollup.ATTEMPTS_MAX + 2):
+        claimed = rollup.claim()
+        assert claimed
+        rollup.postpone(claimed, OperationalError("the server is going away"))
+        database.execute("UPDATE metering_ingestbatch SET lease_until = NULL")
+    apply_all()
+    assert readings.event_count(acme.pk) == 1
+
+
+def test_a_batch_that_kills_its_workers_is_given_up(
+    database: Database, acme: Organization, now: datetime
+) -> None:
+    store_events(database, acme, [make_event(now=now)])
+    for _ in range(rollup.ATTEMPTS_MAX):
+        assert rollup.claim(lease=timedelta(0))  # and then nothing more is heard of that worker
+    assert rollup.claim() is None
+    assert batches("failed") == 1
 
 
 def test_batches_that_were_tried_go_alone(

@@ -236,6 +236,28 @@ def test_a_batch_cut_off_before_commit_leaves_nothing_and_can_be_sent_again(
     assert count("metering_ingestbatch") == 1
 
 
+def test_a_deadlock_is_tried_again_and_not_for_ever(
+    database: Database, acme: Organization, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+    opened = store._Batch._open
+
+    def unlucky(batch: store._Batch) -> bool:
+        nonlocal calls
+        calls += 1
+        if calls < 3:
+            raise psycopg.errors.DeadlockDetected
+        return opened(batch)
+
+    monkeypatch.setattr(store._Batch, "_open", unlucky)
+    assert statuses(store_events(database, acme, events_of(now, "a"))) == [A]
+    assert calls == 3
+    calls = -100
+    with pytest.raises(psycopg.errors.DeadlockDetected):
+        store_events(database, acme, events_of(now, "b"))
+    assert calls == store.ATTEMPTS_MAX - 100
+
+
 @pytest.mark.parametrize("statement", ["UPDATE {} SET batch_id = 1", "DELETE FROM {}"])
 @pytest.mark.parametrize("table", ["metering_event", "metering_eventkey"])
 def test_accepted_events_cannot_be_changed_or_removed(

@@ -399,6 +399,13 @@ class TestOutages:
         assert readings.find_events(acme.pk) == []
         assert door.post(body()).status == 202
 
+    def test_a_key_whose_row_is_locked_is_no_reason_to_refuse(
+        self, door: Door, key: tuple[ApiKey, str]
+    ) -> None:
+        with connect() as own, own.transaction():
+            own.execute("SELECT FROM accounts_apikey FOR UPDATE")
+            assert door.post(body()).status == 202
+
     def test_connections_that_the_server_closed_are_not_used(self, door: Door) -> None:
         """As after a restart: the first sender must not pay for it."""
         assert door.post(body(id="a")).status == 202
