@@ -80,8 +80,10 @@ def _tokens(
         say=saying("day", entry.zone, locale),
     )
     by_day = {step.starts_at: step.total for step in summary.steps}
-    # A subscription may begin in the middle of a day; the meter knows it to the quarter-hour.
-    this_period = readings.tokens_in(entry.organization.pk, period.start, period.end)
+    if period.start in by_day:
+        this_period = sum(total for day, total in by_day.items() if day >= period.start)
+    else:  # a subscription may begin in the middle of a day; the meter knows it more finely
+        this_period = readings.tokens_in(entry.organization.pk, period.start, period.end)
     return summary, by_day.get(today, 0), this_period
 
 
