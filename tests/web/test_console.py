@@ -477,6 +477,7 @@ def test_the_close_shows_what_would_be_invoiced_and_writes_nothing(
 ):
     before = list(Invoice.objects.values_list("pk", "status"))
     page = text(operator.get(f"/console/close/{cloud.pk}/"))
+    assert "1 ended period has no invoice yet" in page
     assert "$2.50" in page
     assert "2026-10-01 00:00 to 2026-11-01 00:00 UTC" in page
     assert list(Invoice.objects.values_list("pk", "status")) == before
