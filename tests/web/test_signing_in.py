@@ -205,3 +205,13 @@ def test_the_pages_of_ones_own_account_open_for_the_signed_in_alone(
     assert client.get(path).status_code == 302
     client.force_login(alice)
     assert client.get(path).status_code == 200
+
+
+def test_another_address_is_added_verified_and_made_primary(client: Client, alice: User):
+    client.force_login(alice)
+    client.post("/accounts/email/", {"action_add": "", "email": "alice@new.example"})
+    confirm = next(path for path in links() if "confirm-email" in path)
+    client.post(confirm)
+    client.post("/accounts/email/", {"action_primary": "", "email": "alice@new.example"})
+    alice.refresh_from_db()
+    assert alice.email == "alice@new.example"
