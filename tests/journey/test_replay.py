@@ -74,8 +74,10 @@ def test_a_whole_trace_is_invoiced_to_the_token(
 
 @pytest.mark.parametrize(("name", "trace_format", "sums"), SAMPLES)
 def test_a_sample_of_a_real_trace_is_invoiced_to_the_token(live: Live, name, trace_format, sums):
+    path, slug = trace(name), f"sample-{trace_format}"
+    live.manage("create_organization", slug, "--starts-at", _day_before_last_month())
     report = live.replay(
-        trace(name), "--format", trace_format, "--limit", SAMPLE_ROWS, "--organization-per-client"
+        path, "--format", trace_format, "--limit", SAMPLE_ROWS, "--organization", slug
     )
     assert report["balanced"], report["differences"]
     assert report["sent"]["submitted"] == SAMPLE_ROWS
@@ -137,11 +139,14 @@ def test_usage_of_an_invoiced_period_is_due_with_the_next_one(live: Live, generi
     }  # fmt: skip
 
 
-def test_a_period_that_is_not_over_is_rated_and_not_invoiced(live: Live, generic: Path):
+def test_a_period_that_is_not_over_is_rated_and_not_invoiced(live: Live, tmp_path: Path):
     live.manage("create_organization", "Open")
-    now = datetime.now(UTC) - timedelta(minutes=20)
-    options = ("--format", "csv", "--organization", "open", "--start", now.isoformat())
-    report = live.replay(generic, *options)
+    path = tmp_path / "open.csv"
+    path.write_text("offset_s,model,input\n0,qwen-max,1000\n")
+    now = datetime.now(UTC)
+    start = max(now - timedelta(minutes=1), now.replace(day=1, hour=0, minute=0, second=0))
+    options = ("--format", "csv", "--organization", "open", "--start", start.isoformat())
+    report = live.replay(path, *options)
     assert report["balanced"]
     assert report["invoices"] == []
     columns = report["registers"]["input"]
