@@ -37,8 +37,11 @@ def for_children(home: Home, environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def search_path(environ: Mapping[str, str]) -> str:
-    """Where programs are found: in .venv before anywhere else."""
-    return f"{ROOT / '.venv' / 'bin'}{os.pathsep}{environ.get('PATH', os.defpath)}"
+    """Where programs are found: in .venv, then psql and pg_dump of the server's own version."""
+    folders = [str(ROOT / ".venv" / "bin")]
+    if clients := postgres.wheel_binaries():
+        folders.append(str(clients))
+    return os.pathsep.join([*folders, environ.get("PATH", os.defpath)])
 
 
 def needs_servers(environ: Mapping[str, str]) -> bool:

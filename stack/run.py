@@ -18,6 +18,7 @@ PYTHON = str(ROOT / ".venv" / "bin" / "python")
 MANAGE = [PYTHON, "manage.py"]
 ANSWER_WITHIN_S = 90.0
 KEEPER_LOOK_S = 1.0
+FILTERS = "PYTHONWARNINGS"
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where to knock on who listens everywhere
 
 
@@ -137,8 +138,8 @@ def _tell_demo(
 def _quiet(environ: Mapping[str, str]) -> dict[str, str]:
     """Lines as they are said, without Celery's daily advice to root, who knows."""
     advice = "ignore:You're running the worker with superuser privileges"
-    warnings = ",".join(filter(None, [environ.get("PYTHONWARNINGS"), advice]))
-    return {"PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": warnings}
+    warnings = ",".join(filter(None, [environ.get(FILTERS), advice]))
+    return {"PYTHONUNBUFFERED": "1", FILTERS: warnings}
 
 
 def _host(env: Mapping[str, str]) -> str:

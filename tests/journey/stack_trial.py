@@ -39,6 +39,7 @@ match sys.argv[1:]:
         print("sign in as alice", flush=True)
 """,
     "config/__init__.py": "",
+    "config/settings.py": "SECRET_KEY = 'stand-in'",
     "config/wsgi.py": """
 def application(environ, start_response):
     start_response("200 OK", [])
