@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal import auth as totp
 from django.core import mail
 from django.core.cache import cache
@@ -154,10 +155,25 @@ def test_guessing_is_slowed_down(alice: User, settings):
 
 
 def test_a_second_factor_is_asked_for_once_it_is_set_up(client: Client, alice: User):
-    totp.TOTP.activate(alice, totp.generate_totp_secret())
+    secret = totp.generate_totp_secret()
+    totp.TOTP.activate(alice, secret)
     response = sign_in(client, alice.email)
     assert response["Location"].startswith("/accounts/2fa/authenticate/")
     assert not signed_in(client)
+    client.post("/accounts/2fa/authenticate/", {"code": "000000"})
+    assert not signed_in(client)
+    counter = next(iter(totp.yield_hotp_counters_from_time()))
+    code = totp.format_hotp_value(totp.hotp_value(secret, counter))
+    client.post("/accounts/2fa/authenticate/", {"code": code})
+    assert signed_in(client)
+
+
+def test_the_secret_of_a_second_factor_is_not_stored_in_clear(alice: User):
+    secret = totp.generate_totp_secret()
+    totp.TOTP.activate(alice, secret)
+    row = str(Authenticator.objects.values().get())
+    assert "secret" in row
+    assert secret not in row
 
 
 def test_where_mail_goes_to_files_the_page_after_sign_up_says_so(
