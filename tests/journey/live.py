@@ -10,6 +10,7 @@ import json
 import os
 import re
 import secrets
+import select
 import signal
 import socket
 import subprocess
@@ -28,7 +29,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 TRACES = ROOT.parent / "shared" / "traces"
-MANAGE = [sys.executable, "manage.py"]
+COMMANDER = [sys.executable, "-m", "tests.journey.commander"]
 READY_S = 60
 COMMAND_S = 900
 VIRTUAL_HOST = 13  # the broker may serve others; their messages are not ours
@@ -48,6 +49,7 @@ class Live:
 
     env: dict[str, str]
     port: int
+    commander: subprocess.Popen[str]
 
     @property
     def url(self) -> str:
@@ -59,17 +61,15 @@ class Live:
 
     def manage(self, *arguments: object, code: int = 0) -> str:
         """Run a command to its end; what it said, on both channels, if it ended as expected."""
-        done = subprocess.run(
-            [*MANAGE, *map(str, arguments)],
-            cwd=ROOT,
-            env=self.env,
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_S,
-        )
-        said = done.stdout + done.stderr
-        assert done.returncode == code, said
-        return said
+        assert self.commander.stdin is not None
+        assert self.commander.stdout is not None
+        self.commander.stdin.write(json.dumps([str(one) for one in arguments]) + "\n")
+        self.commander.stdin.flush()
+        ready, _, _ = select.select([self.commander.stdout], [], [], COMMAND_S)
+        assert ready, f"{arguments[0]} does not end"
+        answer = json.loads(self.commander.stdout.readline())
+        assert answer["code"] == code, answer["said"]
+        return str(answer["said"])
 
     def replay(self, path: Path, *options: object) -> dict[str, Any]:
         """Replay a file; what it reported, with what it printed beside it."""
@@ -153,7 +153,7 @@ def live() -> Iterator[Live]:
             "PUBLIC_URL": f"http://localhost:{port}",
             "DJANGO_SETTINGS_MODULE": "config.settings",
         }
-        live = Live(env, port)
+        live = Live(env, port, stack.enter_context(_commander(env)))
         live.manage("migrate", "--no-input")
         log = stack.enter_context((home / "log").open("w+"))
         for argv in _programs(env, home):
@@ -194,6 +194,14 @@ def _programs(env: dict[str, str], home: Path) -> Iterator[list[str]]:
     # No beat: periods are closed when a journey says so. The doorbell wakes the worker.
     celery = [sys.executable, "-m", "celery", "-A", "config", "worker", "--pool", "threads"]
     yield [*celery, "--concurrency", "2", "--loglevel", "WARNING", "--hostname", home.name]
+
+
+@contextmanager
+def _commander(env: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        COMMANDER, cwd=ROOT, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        yield process  # ends when its standard input does
 
 
 @contextmanager
