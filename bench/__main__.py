@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench import batches, report, scratch
 from bench.report import Result
@@ -60,7 +60,8 @@ def measure(stack: ExitStack, rounds: int) -> tuple[list[Result], str]:
     watcher = stack.enter_context(psycopg.connect(pool.conninfo(), autocommit=True))
     own = stack.enter_context(psycopg.connect(pool.conninfo(), autocommit=True))
     own.execute(raw_copy.CREATE)
-    senders = door.Senders(stack.enter_context(door.served()), key)
+    port, door_pid = stack.enter_context(door.served())
+    senders = door.Senders(port, key)
     supply = batches.batches(seed=7)
 
     def take(way: str) -> tuple[Callable[[], Any], int]:
@@ -73,54 +74,64 @@ def measure(stack: ExitStack, rounds: int) -> tuple[list[Result], str]:
             return lambda: senders.send(bodies), len(chosen)
         return lambda: [plain_django.take(batch, organization_id) for batch in chosen], len(chosen)
 
-    clock = scratch.ServerClock(watcher)
-    wall: dict[str, list[float]] = {way: [] for way in WAYS}
-    core: dict[str, list[float]] = {way: [] for way in WAYS}
+    clock = scratch.CoreClock(watcher, door_pid)
+    runs: dict[str, list[Run]] = {way: [] for way in WAYS}
     started_at = time.perf_counter()
-    done = 0
     for number in range(rounds + 1):  # the first warms up and is not counted
         if number > 1 and time.perf_counter() - started_at > ROUNDS_S_MAX:
             break
-        done += 1
         for way in WAYS:
-            per_s, per_core_s = _timed(*take(way), clock)
-            if number:
-                wall[way].append(per_s)
-                core[way].append(per_core_s)
-    results = [*_compared(wall, core), *alone(supply), drained(done)]
+            runs[way].append(_run(way, *take(way), clock))
+    results = [*_compared(runs), *alone(supply), drained(len(runs["http"]))]
     (version,) = watcher.execute("SHOW server_version").fetchone() or ("?",)
     return results, str(version)
 
 
-def _timed(act: Callable[[], Any], count: int, clock: scratch.ServerClock) -> tuple[float, float]:
+class Run(NamedTuple):
+    """One round of one way: events by the clock on the wall and by processor seconds."""
+
+    per_s: float
+    per_database_core_s: float
+    per_core_s: float  # of the database and of whatever stands in front of it
+
+
+def _run(way: str, act: Callable[[], Any], count: int, clock: scratch.CoreClock) -> Run:
+    """The senders' own work is not counted, only that of who receives."""
     events = count * batches.EVENTS
-    cpu_before, started_at = clock.seconds(), time.perf_counter()
+    receiver = clock.door_s if way == "http" else time.process_time
+    receiver_before, database_before = receiver(), clock.database_s()
+    started_at = time.perf_counter()
     act()
     took_s = time.perf_counter() - started_at
-    cpu_after = clock.seconds()
-    if cpu_before is None or cpu_after is None or cpu_after <= cpu_before:
-        return events / took_s, 0.0
-    return events / took_s, events / (cpu_after - cpu_before)
+    database_s = max(clock.database_s() - database_before, 0.01)
+    receiver_s = receiver() - receiver_before
+    return Run(events / took_s, events / database_s, events / (database_s + receiver_s))
 
 
-def _compared(wall: dict[str, list[float]], core: dict[str, list[float]]) -> Iterator[Result]:
-    median = {way: statistics.median(figures) for way, figures in wall.items()}
-    per_core = {way: statistics.median(figures) for way, figures in core.items()}
-    yield Result("raw COPY, batches of 1,000", median["copy"], "events/s")
-    yield Result("plain Django (DRF, bulk_create), no HTTP", median["plain"], "events/s")
-    http = median["http"]
-    name = "ingestion over HTTP, batches of 1,000"
-    yield Result(name, http, "events/s", "raw COPY", http / median["copy"])
-    yield Result(name, http, "events/s", "plain Django", http / median["plain"])
-    if all(per_core.values()):
-        yield Result("raw COPY", per_core["copy"], "events per core-second of the database")
-        yield Result(
-            name,
-            per_core["http"],
-            "events per core-second of the database",
-            "raw COPY",
-            per_core["http"] / per_core["copy"],
-        )
+NAMES = {
+    "copy": "raw COPY, batches of 1,000",
+    "plain": "plain Django (DRF, bulk_create), no HTTP",
+    "http": "ingestion over HTTP, batches of 1,000",
+}
+UNITS = {
+    "per_s": "events/s",
+    "per_database_core_s": "events per core-second of the database",
+    "per_core_s": "events per core-second of database and door",
+}
+
+
+def _compared(runs: dict[str, list[Run]]) -> Iterator[Result]:
+    """Medians over the rounds, the first left out; by the wall and by processor seconds."""
+    for measure_name, unit in UNITS.items():
+        median = {
+            way: statistics.median(getattr(run, measure_name) for run in those[1:])
+            for way, those in runs.items()
+        }
+        for way in ("copy", "plain"):
+            yield Result(NAMES[way], median[way], unit)
+        for way in ("copy", "plain"):
+            ratio = median["http"] / median[way]
+            yield Result(NAMES["http"], median["http"], unit, NAMES[way], ratio)
 
 
 def alone(supply: Iterator[list[batches.Event]]) -> Iterator[Result]:
@@ -132,17 +143,17 @@ def alone(supply: Iterator[list[batches.Event]]) -> Iterator[Result]:
     now = datetime.now(UTC)
     figures: dict[str, list[float]] = {"decode and validate": [], "fingerprint": []}
     for body in bodies:
-        started_at = time.perf_counter()
+        started_at = time.thread_time()
         events = decode.decode(body, lines=False, now=now).events
-        decoded_at = time.perf_counter()
+        decoded_at = time.thread_time()
         for event in events:
             assert isinstance(event, tuple)
             fingerprint(event, 1)
-        done_at = time.perf_counter()
+        done_at = time.thread_time()
         figures["decode and validate"].append(len(events) / (decoded_at - started_at))
         figures["fingerprint"].append(len(events) / (done_at - decoded_at))
     for name, measured in figures.items():
-        yield Result(name, statistics.median(measured), "events/s and core")
+        yield Result(name, statistics.median(measured), "events per core-second")
 
 
 def drained(done: int) -> Result:

@@ -18,8 +18,8 @@ PATH = "/api/v1/events?only=errors"
 
 
 @contextmanager
-def served() -> Iterator[int]:
-    """The port, once it answers."""
+def served() -> Iterator[tuple[int, int]]:
+    """The port and the process, once it answers."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -29,7 +29,7 @@ def served() -> Iterator[int]:
     server = subprocess.Popen(command, env=os.environ.copy())
     try:
         _wait(port)
-        yield port
+        yield port, server.pid
     finally:
         server.terminate()
         server.wait(timeout=20)

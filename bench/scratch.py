@@ -28,24 +28,33 @@ def database() -> Iterator[None]:
             own.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-class ServerClock:
-    """Processor seconds that the server spent on this database, where it runs on this machine."""
+class CoreClock:
+    """Processor seconds spent on this database: by its sessions, and by the application."""
 
-    def __init__(self, own: psycopg.Connection[Any]) -> None:
+    def __init__(self, own: psycopg.Connection[Any], door_pid: int) -> None:
         self.own = own
-        self.ticks_per_s = os.sysconf("SC_CLK_TCK")
+        self.door_pid = door_pid
 
-    def seconds(self) -> float | None:
-        """So far, over the sessions that are open now."""
+    def database_s(self) -> float:
+        """By the sessions that are open now; zero where the server is on another machine."""
         pids = self.own.execute(
             "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
             " AND pid <> pg_backend_pid()"
         ).fetchall()
-        try:
-            return sum(self._of(pid) for (pid,) in pids)
-        except FileNotFoundError:
-            return None
+        return sum(_spent_s(pid) for (pid,) in pids)
 
-    def _of(self, pid: int) -> float:
+    def door_s(self) -> float:
+        """By granian and its worker."""
+        children = Path(f"/proc/{self.door_pid}/task/{self.door_pid}/children")
+        pids = [self.door_pid]
+        if children.exists():
+            pids += [int(pid) for pid in children.read_text().split()]
+        return sum(_spent_s(pid) for pid in pids)
+
+
+def _spent_s(pid: int) -> float:
+    try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / self.ticks_per_s
+    except FileNotFoundError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
