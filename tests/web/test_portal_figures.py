@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from babel import Locale
 from django.test import RequestFactory
+from django.utils import translation
 
 from billing.rating.calendar import TouCalendar, TouRule, Window
 from portal import figures, series, spreadsheet, week, window
@@ -82,19 +83,24 @@ def test_a_period_of_whole_days_names_its_last_day_and_not_the_next() -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "name"),
+    ("language", "header", "name"),
     [
-        ("de-DE,de;q=0.9,en;q=0.5", "de_DE"),
-        ("xx-yy, fr;q=0.4", "fr"),
-        ("", "en"),
-        ("*", "en"),
-        ("'; DROP TABLE", "en"),
-        ("x" * 10_000, "en"),
+        ("en", "en-GB,en;q=0.9", "en_GB"),
+        ("en", "de-DE,de;q=0.9,en-AU;q=0.5", "en_AU"),
+        ("en", "de-DE", "en"),
+        ("de", "de-CH, en;q=0.4", "de_CH"),
+        ("en", "", "en"),
+        ("en", "*", "en"),
+        ("en", "'; DROP TABLE", "en"),
+        ("en", "x" * 10_000, "en"),
     ],
 )
-def test_the_reader_chooses_how_numbers_look(header: str, name: str) -> None:
+def test_the_page_chooses_the_language_and_the_reader_the_region(
+    language: str, header: str, name: str
+) -> None:
     request = RequestFactory().get("/", headers={"accept-language": header})
-    assert str(locale_of(request)) == name
+    with translation.override(language):
+        assert str(locale_of(request)) == name
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])

@@ -7,6 +7,7 @@ import re
 from datetime import UTC, datetime
 
 import pytest
+from django.utils import translation
 
 from accounts.models import Organization, User
 from billing import allowance, costs
@@ -90,9 +91,16 @@ def test_the_first_event_of_the_page_is_one_the_meter_takes(
     assert event.usage == {"input": 1200, "output": 300}
 
 
-def test_a_reader_gets_numbers_the_way_the_browser_asks(metered: Subscription, alice: User) -> None:
-    page = text_of(signed_in(alice), "/o/acme/", **{"accept-language": "de-DE"})
-    assert "2,50\xa0$" in page or "2,50 $" in page
+def test_a_reader_gets_dates_the_way_the_browser_asks(metered: Subscription, alice: User) -> None:
+    page = text_of(signed_in(alice), "/o/acme/", **{"accept-language": "en-GB"})
+    assert "Period 1 Nov 2026 to 30 Nov 2026" in page
+    assert "US$2.50" in page
+
+
+def test_a_german_page_has_german_numbers(metered: Subscription, alice: User) -> None:
+    with translation.override("de"):
+        page = text_of(signed_in(alice), "/o/acme/", **{"accept-language": "de-DE"})
+    assert "2,50 $" in page
     assert "500.000" in page
 
 
