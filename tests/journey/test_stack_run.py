@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from stack.locks import FileLock
 from tests.journey.stack_trial import Trial, read_until, trial, until
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks into /proc")
@@ -61,12 +62,7 @@ def test_it_starts_all_tells_the_address_and_stops_clean(empty: Trial) -> None:
     assert supervisor.returncode == 0
     assert "Traceback" not in said + rest
     assert empty.nothing_runs()
-
-    again = empty.start("run")
-    said = read_until(again, "ready at")
-    assert "bringing the database" not in said
-    assert "making the demo" not in said
-    assert said.count("sign in as alice") == 1
+    assert {"migrated", "demo.made"} <= {path.name for path in empty.home.iterdir()}
 
 
 def test_a_killed_supervisor_leaves_no_child(here: Trial) -> None:
@@ -77,9 +73,15 @@ def test_a_killed_supervisor_leaves_no_child(here: Trial) -> None:
     until(here.nothing_runs)
 
 
-def test_what_is_killed_is_told_and_started_again(here: Trial) -> None:
-    supervisor = here.start("run", KILOTOKEN_DEMO="0")
-    read_until(supervisor, "ready at")
+def test_the_next_start_is_short_and_what_is_killed_then_is_started_again(here: Trial) -> None:
+    here.home.mkdir(exist_ok=True)
+    for mark in ("migrated", "demo.made"):
+        (here.home / mark).touch()
+    supervisor = here.start("run")
+    said = read_until(supervisor, "ready at")
+    assert "bringing the database" not in said
+    assert "making the demo" not in said
+    assert said.count("sign in as alice") == 1
     lines = here.processes().items()
     os.kill(min(pid for pid, line in lines if f"--port {here.port} " in line), signal.SIGKILL)
     os.kill(min(pid for pid, line in lines if "stack keep" in line), signal.SIGKILL)
@@ -94,8 +96,11 @@ def test_what_is_killed_is_told_and_started_again(here: Trial) -> None:
 
 
 def test_a_second_one_on_the_same_home_is_refused_in_one_sentence(here: Trial) -> None:
-    read_until(here.start("run", KILOTOKEN_DEMO="0"), "ready at")
-    code, said = here.run("run", PORT=str(here.port + 2))
+    (here.home / "locks").mkdir(parents=True, exist_ok=True)
+    lock = FileLock(here.home / "locks" / "run")  # as a running one holds it
+    assert lock.try_own()
+    code, said = here.run("run")
+    lock.close()
     assert code == 1
     assert said.startswith(f"kilotoken: Kilotoken runs already on {here.home}")
     assert said.count("\n") == 1
