@@ -140,7 +140,8 @@ def _by_uv(
         return False
     say(f"installing {' and '.join(lock.name for lock in locks)} into .venv")
     env = uv_environment(index, environ)
-    argv = [str(UV), "pip", "sync", "--require-hashes", "--python", str(PYTHON), *map(str, locks)]
+    argv = [str(UV), "pip", "sync", "--require-hashes", "--only-binary", ":all:"]
+    argv += ["--python", str(PYTHON), *map(str, locks)]
     with_us = processes.dies_with_parent(signal.SIGTERM)  # two installers would trip each other
     done = subprocess.run(argv, env=env, cwd=ROOT, check=False, preexec_fn=with_us)
     if done.returncode == 0:
