@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import groupby
+from itertools import product
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -70,11 +70,41 @@ def show(request: HttpRequest, entry: Entry) -> HttpResponse:
 
 def _version(version: TariffVersion, terms: Terms, known: Sequence[PriceRow] = ()) -> Version:
     rows = [row for row in costs.price_table(terms) if row not in known]
-    prices = [
-        Prices(models, [(row, row.text.partition(" per ")[2]) for row in of_models])
-        for models, of_models in groupby(rows, key=lambda row: row.models)
-    ]
-    return Version(version, prices)
+    return Version(version, _grouped(rows))
+
+
+def _grouped(rows: Sequence[PriceRow]) -> list[Prices]:
+    """One group per models, and the first row that matches still applies: no row moves up past
+    one that may price the same usage."""
+    groups: list[Prices] = []
+    for row in rows:
+        rivals = (any(_rivals(row, other) for other, _ in group.rows) for group in groups)
+        barred = max((place for place, rival in enumerate(rivals) if rival), default=0)
+        same = (group for group in groups[barred:] if group.models == row.models)
+        group = next(same, None)
+        if group is None:
+            group = Prices(row.models, [])
+            groups.append(group)
+        group.rows.append((row, row.text.partition(" per ")[2]))
+    return groups
+
+
+def _rivals(row: PriceRow, other: PriceRow) -> bool:
+    same_register = set(row.registers.split(", ")) & set(other.registers.split(", "))
+    pairs = product(row.models.split(", "), other.models.split(", "))
+    return bool(same_register) and any(_meet(*pair) for pair in pairs)
+
+
+def _meet(name: str, other: str) -> bool:
+    """Whether some model goes by both: names, beginnings ("qwen…") or any model at all."""
+    if name.startswith("any ") or other.startswith("any "):
+        return True
+    begins, other_begins = name.removesuffix("…"), other.removesuffix("…")
+    return (
+        name == other
+        or (name != begins and other_begins.startswith(begins))
+        or (other != other_begins and begins.startswith(other_begins))
+    )
 
 
 def _announced(tariff: Tariff, terms: Terms, now: datetime) -> list[Version]:

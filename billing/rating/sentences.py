@@ -1,8 +1,10 @@
 """What a buyer reads about a rated line: every sentence can be checked by hand."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import cast
+from zoneinfo import ZoneInfo
 
 from billing.rating.line import ALLOWANCE, UNPRICED, RatedLine
 from billing.rating.money import minor_digits
@@ -10,13 +12,13 @@ from billing.rating.money import minor_digits
 _PER = {1: "each", 1_000: "per thousand", 1_000_000: "per million"}
 
 
-def sentences(line: RatedLine, currency: str) -> list[str]:
+def sentences(line: RatedLine, currency: str, zone: ZoneInfo | None = None) -> list[str]:
     """Say in English what a line charges and why, exact to the last digit.
 
-    Needs nothing but the line and its trace, so it reads the same years later.
-    ValueError for an unknown currency.
+    Needs nothing but the line and its trace, so it reads the same years later. Instants are said
+    in UTC, or by the clocks of the zone. ValueError for an unknown currency.
     """
-    return [_charge(line, currency), *_reasons(line)]
+    return [_charge(line, currency), *_reasons(line, zone)]
 
 
 def _charge(line: RatedLine, currency: str) -> str:
@@ -30,7 +32,7 @@ def _charge(line: RatedLine, currency: str) -> str:
     return f"{counted} at {price} {per} = {amount}."
 
 
-def _reasons(line: RatedLine) -> Iterator[str]:
+def _reasons(line: RatedLine, zone: ZoneInfo | None) -> Iterator[str]:
     trace = line.trace
     if line.component == UNPRICED or line.component.startswith(ALLOWANCE):
         yield f"Tariff version {line.version}."
@@ -43,7 +45,8 @@ def _reasons(line: RatedLine) -> Iterator[str]:
     if "bucket" in trace:
         yield _bucket(cast("Mapping[str, object]", trace["bucket"]))
     if "first" in trace:
-        yield f"Used from {_instant(trace['first'])} until {_instant(trace['last'])}."
+        first, last = (_instant(trace[end], zone) for end in ("first", "last"))
+        yield f"Used from {first} until {last}."
     if "difference" in trace:
         yield _difference(cast("Mapping[str, int]", trace["difference"]))
 
@@ -86,8 +89,12 @@ def _words(name: object) -> str:
     return str(name).replace("_", " ")
 
 
-def _instant(text: object) -> str:
-    return str(text).replace("T", " ").replace("+00:00", " UTC")
+def _instant(text: object, zone: ZoneInfo | None) -> str:
+    if zone is None:
+        return str(text).replace("T", " ").replace("+00:00", " UTC")
+    local = datetime.fromisoformat(str(text)).astimezone(zone)
+    wall, offset = local.isoformat(" ", "minutes")[:16], local.isoformat()[-6:]
+    return f"{wall} UTC{offset}"
 
 
 def _money(amount: Decimal, currency: str) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from datetime import UTC, datetime
 
 import pytest
 
 from accounts.models import Organization, User
-from billing import invoicing
+from billing import catalog, invoicing
 from billing.models import Invoice, Subscription
 from tests.web.portal_acme import (
     DECEMBER,
@@ -67,6 +68,27 @@ def test_a_document_shows_parties_period_lines_and_totals(
     assert "Correction" not in page
 
 
+def test_a_lines_position_is_its_row_on_the_document(
+    acme: Organization, metered: Subscription, alice: User
+) -> None:
+    """Rating goes price by price through the models; the document goes model by model."""
+    by_register = [
+        {"code": register, "models": ["*"], "registers": [register], "shape": "flat",
+         "per": MTOK, "price": "1"}
+        for register in ("input", "output")
+    ]  # fmt: skip
+    document = {"currency": "USD", "components": by_register}
+    catalog.correct(metered.tariff, document, metered.starts_at, NOVEMBER)
+    for model in ("gpt-5", "qwen-plus"):
+        for register in ("input", "output"):
+            use(acme, LATE, MTOK, model=model, register=register)
+    (issued,) = invoicing.close_period(metered.pk, NOVEMBER)
+    html = signed_in(alice).get(f"/o/acme/invoices/{issued.number}/").content.decode()
+    shown = [int(place) for place in re.findall(r"/lines/(\d+)/", html)]
+    assert len(shown) == 4
+    assert shown == [1, 2, 3, 4]
+
+
 def test_what_an_earlier_period_still_owed_stands_apart(corrected: Invoice, alice: User) -> None:
     page = text_of(signed_in(alice), f"/o/acme/invoices/{corrected.number}/")
     assert "Correction of an earlier period: Oct 1, 2026 to Oct 31, 2026" in page
@@ -103,6 +125,7 @@ def test_a_line_opens_down_to_readings_that_sum_to_it(invoice: Invoice, alice: U
     assert "Oct 5, 2026 1500000" not in page
     assert "1,500,000 12:00 1,000,000 12:15 500,000 Together 1,500,000" in page
     assert "The days sum to this line's quantity, token by token." in page
+    assert "Used from 2026-10-01 00:00 UTC+02:00 until 2026-11-01 00:00 UTC+01:00." in page
     assert "Billed for gpt-5, input 1,500,000 Metered, as of now 1,500,000" in page
     assert "It does" in page
 
