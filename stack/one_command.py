@@ -6,9 +6,10 @@ import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from types import FrameType
 
-from stack import environment, processes, servers
+from stack import environment, ports, processes, servers
 from stack.home import ROOT, open_home
 from stack.refusal import Refusal
 
@@ -30,8 +31,15 @@ def main(command: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGHUP, _end)
     with ready(os.environ) as env:
-        code = run(command, env)
+        code = run(command, env | _doors(env["KILOTOKEN_HOME"], os.environ))
     return code if code >= 0 else 128 - code
+
+
+def _doors(home: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """The ports of the `make run` beside us, unless the caller names some."""
+    if any(environ.get(name) for name in ports.OURS):
+        return {}
+    return ports.of_running(Path(home) / "locks")
 
 
 def _end(number: int, _frame: FrameType | None) -> None:

@@ -34,8 +34,9 @@ def main(environ: Mapping[str, str]) -> int:
             f"Kilotoken runs already on {home.path}; "
             "stop it, or choose another home: KILOTOKEN_HOME=/path/to/folder make run"
         )
-    for variable in ("PORT", "INGEST_PORT"):
+    for variable in ports.OURS:
         ports.refuse_if_taken(_host(env), int(env[variable]), variable=variable)
+    ports.note(home.locks, env)
     children = Children(Terminal(env))
     children.listen()
     try:
@@ -73,6 +74,8 @@ def programs(home: Home, env: Mapping[str, str]) -> dict[str, list[str]]:
     """What runs, in the order of starting."""
     granian = [PYTHON, "-m", "granian", "--interface", "wsgi", "--no-ws", "--host", _host(env)]
     granian += ["--workers", "1", "--blocking-threads", "4"]
+    # Who sends half a request keeps a thread waiting; nothing of it was acknowledged.
+    granian += ["--workers-kill-timeout", "5"]
     celery = [PYTHON, "-m", "celery", "-A", "config", "--quiet"]
     # Processes, not threads: only they can be ended when a task exceeds its time limit.
     worker = [*celery, "worker", "--pool", "prefork", "--concurrency", "2"]

@@ -42,6 +42,7 @@ match sys.argv[1:]:
     "config/settings.py": "SECRET_KEY = 'stand-in'",
     "config/wsgi.py": """
 def application(environ, start_response):
+    environ["wsgi.input"].read()
     start_response("200 OK", [])
     return [b"alive"]
 """,

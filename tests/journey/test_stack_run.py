@@ -95,6 +95,24 @@ def test_the_next_start_is_short_and_what_is_killed_then_is_started_again(here: 
     assert here.nothing_runs()
 
 
+def test_a_command_beside_it_knows_its_ports_and_whoever_sends_slowly_does_not_keep_it_up(
+    here: Trial,
+) -> None:
+    supervisor = here.start("run", KILOTOKEN_DEMO="0")
+    read_until(supervisor, "ready at")
+    say = ["exec", "--", "sh", "-c", "echo $PORT $INGEST_PORT"]
+    assert here.run(*say, PORT="") == (0, f"{here.port} {here.port + 1}\n")
+    assert here.run(*say, PORT="9", INGEST_PORT="") == (0, "9 10\n")
+    with socket.create_connection(("127.0.0.1", here.port + 1)) as slow:
+        slow.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n[")
+        read_until(supervisor, "ticked")  # by then it waits for the rest
+        supervisor.send_signal(signal.SIGINT)
+        rest, _ = supervisor.communicate(timeout=20)
+    assert supervisor.returncode == 0
+    assert "does not end" not in rest
+    assert here.run(*say, PORT="") == (0, "8000 8001\n")  # nobody is there to ask
+
+
 def test_a_second_one_on_the_same_home_is_refused_in_one_sentence(here: Trial) -> None:
     (here.home / "locks").mkdir(parents=True, exist_ok=True)
     lock = FileLock(here.home / "locks" / "run")  # as a running one holds it
