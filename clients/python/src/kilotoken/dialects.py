@@ -399,7 +399,12 @@ def read(usage: object, dialect: str | None = None) -> Measured:
     name = dialect or _told_by_shape(plain)
     if name not in DIALECTS:
         raise UnreadableUsage(f"{name!r} is no dialect; there are {', '.join(DIALECTS)}", plain)
-    return DIALECTS[name](plain)
+    try:
+        return DIALECTS[name](plain)
+    except (TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, UnreadableUsage):
+            raise
+        raise UnreadableUsage(f"{name}: its members are not of the known kinds", plain) from error
 
 
 def _told_by_shape(usage: Usage) -> str:
