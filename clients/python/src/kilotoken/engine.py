@@ -12,6 +12,8 @@ from kilotoken.sending import Pump, Sender
 from kilotoken.spool import Spool, owner_of
 from kilotoken.writing import Writer
 
+THREAD_S = 1.0  # for a thread to notice that it should end
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -53,6 +55,6 @@ class Engine:
 
     def close(self, timeout_s: float) -> None:
         """End the threads, then close the files."""
-        written = self.writer.close(timeout_s)
-        if self.pump.close(timeout_s) and written:
+        written = self.writer.close(max(timeout_s, THREAD_S))
+        if self.pump.close(max(timeout_s, THREAD_S)) and written:
             self.spool.close()  # else a thread that is left still needs it, until the exit

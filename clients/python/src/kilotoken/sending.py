@@ -71,8 +71,13 @@ class Sender:
         self.held = False  # whether somebody has to mend something first
 
     def hurry(self) -> None:
-        """Forget our own pause, though not the server's."""
+        """Forget our own pause and what we thought of the key, though not the server's wish."""
         self._paused_until_s = 0.0
+        self.held = False
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._poster.close()
 
     def step(self, now_s: float) -> float:
         """Make one attempt if it is time. Returns how many seconds to wait before the next."""
@@ -223,6 +228,7 @@ class Pump:
             if (wait_s := self._step()) > 0:
                 self._wake.wait(wait_s)
             self._wake.clear()
+        self._sender.close()
 
     def _step(self) -> float:
         try:
