@@ -139,12 +139,18 @@ class FakeProvider:
         begun = {**whole, "status": "in_progress", "output": [], "usage": None}
         yield "response.created", {"type": "response.created", "sequence_number": 0,
                                    "response": begun}  # fmt: skip
-        for number, word in enumerate(WORDS, 1):
-            yield "response.output_text.delta", {
-                "type": "response.output_text.delta", "sequence_number": number, "delta": word,
-                "item_id": "msg_1", "output_index": 0, "content_index": 0, "logprobs": [],
-            }  # fmt: skip
-        yield "response.completed", {"type": "response.completed", "sequence_number": 9,
+        place = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+        message = {**whole["output"][0], "status": "in_progress", "content": []}
+        part = {"type": "output_text", "text": "", "annotations": []}
+        events: list[dict[str, Any]] = [
+            {"type": "response.output_item.added", "output_index": 0, "item": message},
+            {"type": "response.content_part.added", **place, "part": part},
+            *({"type": "response.output_text.delta", **place, "delta": word, "logprobs": []}
+              for word in WORDS),
+        ]  # fmt: skip
+        for number, event in enumerate(events, 1):
+            yield event["type"], {**event, "sequence_number": number}
+        yield "response.completed", {"type": "response.completed", "sequence_number": 99,
                                      "response": whole}  # fmt: skip
 
     # Anthropic

@@ -65,6 +65,7 @@ class Call:
     service_class: str | None = None
     hides_usage: bool = False  # the caller did not ask for the chunk that only holds usage
     texts: list[str] = field(default_factory=list)
+    awaited: bool = False  # whether this runs on an event loop, which must not be kept
     done: bool = False
 
     def met(self, response: Any) -> None:
@@ -97,10 +98,13 @@ class Call:
             self.meter.offer_call(self)
 
     def finish_durably(self) -> None:
-        """The same, waiting for the disk as long as the meter allows."""
+        """The same, waiting for the disk as long as the meter allows, except in a coroutine."""
         if not self.done:
             self.done = True
-            self.meter.record_call(self)
+            if self.awaited:
+                self.meter.offer_call(self)
+            else:
+                self.meter.record_call(self)
 
     async def finish_soon(self) -> None:
         """The same for a coroutine."""
@@ -177,6 +181,7 @@ def metered(method: Callable[..., Any], api: Api, wrapping: Wrapping) -> Callabl
 
 
 async def _awaited(result: Any, call: Call, api: Api) -> Any:
+    call.awaited = True
     response = await result
     if attend(response, call, api):
         await call.finish_soon()
@@ -303,7 +308,7 @@ def _attend_raw(raw: Any, call: Call, api: Api) -> None:
         if not attended:
             attended = True
             if attend(parsed, call, api):
-                call.finish()
+                call.finish_durably()
         return parsed
 
     async def attend_later(parsed: Any) -> Any:
