@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from kilotoken.dialects import InconsistentUsage, UnreadableUsage, read
 
 # dialect, what is reported, the registers

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+
 from kilotoken.event import Event, InvalidEvent, new_id
 
 AT = datetime(2026, 11, 18, 11, 7, 30, 250_000, timezone(timedelta(hours=1)))

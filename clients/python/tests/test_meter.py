@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from conftest import KEY, eventually
 from kilotoken import AsyncMeter, Meter, labels
 from kilotoken_fake import FakeKilotoken, Say

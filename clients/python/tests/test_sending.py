@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from conftest import KEY
 from kilotoken.counting import Complaints, Counts
 from kilotoken.event import Event, instant, new_id

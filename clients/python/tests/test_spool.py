@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from conftest import HERE, KEY, eventually
 from kilotoken import Meter
 from kilotoken.spool import Place, Spool, SpoolFull

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+
 from kilotoken.posting import Answer, _events_url
 from kilotoken.verdicts import (
     Held,

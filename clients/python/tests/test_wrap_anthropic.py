@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
 from conftest import eventually
 from kilotoken import Meter, by_characters
 from kilotoken_fake import FakeKilotoken

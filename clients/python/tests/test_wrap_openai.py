@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+
 from conftest import eventually
 from kilotoken import Meter, by_characters, labels
 from kilotoken_fake import FakeKilotoken
