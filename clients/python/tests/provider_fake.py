@@ -83,12 +83,10 @@ class FakeProvider:
         request.send_header("Content-Type", "text/event-stream")
         request.send_header("Connection", "close")
         request.end_headers()
-        said = 0
-        for name, chunk in chunks:
+        for said, (name, chunk) in enumerate(chunks):
             if self.cut_after is not None and said > self.cut_after:
                 request.close_connection = True
                 return
-            said += 1
             data = chunk if isinstance(chunk, str) else json.dumps(chunk)
             event = f"event: {name}\n" if name else ""
             request.wfile.write(f"{event}data: {data}\n\n".encode())

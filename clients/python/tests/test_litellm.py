@@ -1,7 +1,7 @@
 """The real LiteLLM, in a process of its own: 228 MB, and it wants an older openai package.
 
-    uv venv /tmp/litellm && uv pip install --python /tmp/litellm/bin/python litellm
-    LITELLM_PYTHON=/tmp/litellm/bin/python pytest clients/python/tests/test_litellm.py
+uv venv /tmp/litellm && uv pip install --python /tmp/litellm/bin/python litellm
+LITELLM_PYTHON=/tmp/litellm/bin/python pytest clients/python/tests/test_litellm.py
 """
 
 from __future__ import annotations

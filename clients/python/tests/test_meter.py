@@ -40,8 +40,16 @@ def test_events_go_out_by_themselves(meter: Meter, server: FakeKilotoken) -> Non
 
 def test_an_id_of_the_callers_own_is_kept(meter: Meter, server: FakeKilotoken) -> None:
     for _ in range(2):
-        assert meter.record(model="m", usage={"input": 1}, id="mine", source="other",
-                            occurred_at=datetime(2026, 1, 1, tzinfo=timezone.utc)) == "mine"
+        assert (
+            meter.record(
+                model="m",
+                usage={"input": 1},
+                id="mine",
+                source="other",
+                occurred_at=datetime(2026, 1, 1, tzinfo=timezone.utc),
+            )
+            == "mine"
+        )
     assert meter.flush(10)
     assert list(server.stored) == [("other", "mine")]
     assert (meter.counts.accepted, meter.counts.duplicate) == (1, 1)  # fmt: skip

@@ -133,9 +133,7 @@ def test_a_hurry_shortens_a_pause_of_our_own(desk: Desk, server: FakeKilotoken) 
     assert desk.sender.step(NOW_S) == 0.0
 
 
-def test_a_clock_that_is_set_back_does_not_stop_sending(
-    desk: Desk, server: FakeKilotoken
-) -> None:
+def test_a_clock_that_is_set_back_does_not_stop_sending(desk: Desk, server: FakeKilotoken) -> None:
     desk.spool_events(1)
     server.next_answers.append(Say(503))
     desk.sender.step(NOW_S)
@@ -234,9 +232,7 @@ def test_an_event_refused_for_now_is_tried_again_without_holding_up_the_rest(
     assert not desk.letters()
 
 
-def test_an_event_refused_for_a_day_is_set_aside_at_last(
-    desk: Desk, server: FakeKilotoken
-) -> None:
+def test_an_event_refused_for_a_day_is_set_aside_at_last(desk: Desk, server: FakeKilotoken) -> None:
     desk.spool_events(1)
     server.reject = lambda _event: ("unknown_project", True)
     now_s = NOW_S

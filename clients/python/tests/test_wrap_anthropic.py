@@ -55,18 +55,14 @@ def test_a_stream_is_metered_by_what_it_says_at_its_start_and_its_end(
     assert sent(meter, server)["usage"] == MESSAGE_REGISTERS
 
 
-def test_the_stream_manager_is_metered(
-    client: Any, meter: Meter, server: FakeKilotoken
-) -> None:
+def test_the_stream_manager_is_metered(client: Any, meter: Meter, server: FakeKilotoken) -> None:
     with client.messages.stream(**ASK) as stream:
         assert "".join(stream.text_stream) == SAID
         assert stream.get_final_message().usage.output_tokens == 55
     assert sent(meter, server)["usage"] == MESSAGE_REGISTERS
 
 
-def test_beta_raw_and_copies_are_metered(
-    client: Any, meter: Meter, server: FakeKilotoken
-) -> None:
+def test_beta_raw_and_copies_are_metered(client: Any, meter: Meter, server: FakeKilotoken) -> None:
     client.beta.messages.create(**ASK)
     client.messages.with_raw_response.create(**ASK)
     with client.messages.with_streaming_response.create(**ASK) as response:

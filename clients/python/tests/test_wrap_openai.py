@@ -282,16 +282,21 @@ def test_an_interrupted_async_stream_is_estimated(
             await stream.__anext__()
             await stream.close()
         else:
+            reading = asyncio.ensure_future(read_and_be_cancelled(stream))
             with pytest.raises(asyncio.CancelledError):
-                async for _ in stream:
-                    asyncio.current_task().cancel()  # type: ignore[union-attr]
-                    await asyncio.sleep(0)
+                await reading
             await stream.close()
 
     in_async(provider, meter, work, estimate=by_characters)
     event = sent(meter, server)
     assert event["usage"]["input"] == 4
     assert event["usage"]["output"] in (2, 4)
+
+
+async def read_and_be_cancelled(stream: Any) -> None:
+    async for _ in stream:
+        asyncio.current_task().cancel()  # type: ignore[union-attr]
+        await asyncio.sleep(0)
 
 
 def test_what_is_no_client_is_refused_at_once(meter: Meter) -> None:
