@@ -73,8 +73,6 @@ class Spool:
         self._lock = threading.Lock()
         self._lease: sqlite3.Connection | None = None
         self._rows = _connect(folder / "spool.sqlite3")
-        with self._lock, self._rows:
-            self._rows.executescript(_SCHEMA)
         self._page_bytes: int = self._rows.execute("PRAGMA page_size").fetchone()[0]
 
     def add(self, bodies: Iterable[bytes], place: Place | None = None) -> None:
@@ -193,6 +191,11 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(
         path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
     )
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")  # a commit is on disk, power cut or not
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")  # a commit is on disk, power cut or not
+        connection.executescript(_SCHEMA)
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
