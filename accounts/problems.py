@@ -61,6 +61,66 @@ KINDS: dict[str, Kind] = {
         400, "The body has the wrong shape", "Send an event object, an array of them, or NDJSON."
     ),
     "empty_batch": Kind(422, "The batch holds no event", "Send at least one event."),
+    # One event at a time: these stand beside the event in the answer, never alone.
+    "not_an_object": Kind(422, "An event is not a JSON object", "Send one object for each event."),
+    "id_required": Kind(422, "An event has no id", "Make an id once and keep it for retries."),
+    "id_not_string": Kind(422, "An id is not a string", "Put it in quotes."),
+    "id_invalid": Kind(
+        422, "An id cannot be kept as it is", "Send 1 to 128 visible characters, no outer spaces."
+    ),
+    "source_invalid": Kind(
+        422, "A source is missing or cannot be kept as it is", "Name the sending system."
+    ),
+    "time_required": Kind(422, "An event has no occurred_at", "Send when it happened."),
+    "time_format": Kind(
+        422, "A time is not RFC 3339 with an offset", "Send it such as 2026-11-18T10:07:30.250Z."
+    ),
+    "time_invalid": Kind(422, "A time names no real moment", "Send a moment that exists."),
+    "timestamp_in_future": Kind(
+        422, "A time lies in the future", "Check the sender's clock, then send the event again."
+    ),
+    "timestamp_too_old": Kind(422, "A time is too long ago", "Ask the operator to backfill it."),
+    "model_required": Kind(422, "An event names no model", "Name the model that was used."),
+    "wrong_type": Kind(422, "A field has the wrong type", "Send the type named in `detail`."),
+    "too_long": Kind(422, "A text is too long", "Shorten it to what `detail` allows."),
+    "invalid_character": Kind(
+        422, "A text holds a character that is not allowed", "Use those named in `detail`."
+    ),
+    "unknown_field": Kind(
+        422, "An event has a field we do not know", "Correct its name or leave it out."
+    ),
+    "field_not_allowed": Kind(
+        422, "A field is not the sender's to say", "Leave it out: the server knows it."
+    ),
+    "content_not_allowed": Kind(
+        422, "What was said, or a secret, was sent", "Leave it out: only quantities belong here."
+    ),
+    "quantity_required": Kind(422, "An event has no usage", "Send at least one register."),
+    "register_invalid": Kind(
+        422, "A register cannot be named so", "Use small letters, digits and underscores."
+    ),
+    "too_many_registers": Kind(422, "An event has too many registers", "Send at most 16."),
+    "not_an_integer": Kind(
+        422, "A quantity is not written as a whole number", "Send a JSON integer."
+    ),
+    "not_finite": Kind(422, "A quantity is not finite", "Send a JSON integer."),
+    "negative_quantity": Kind(
+        422, "A quantity is negative", "Correct what was wrong with a new event."
+    ),
+    "quantity_too_large": Kind(
+        422, "A quantity is too large", "Check its unit; at most 10^12 are allowed."
+    ),
+    "unknown_project": Kind(
+        422, "The key can report for no such project", "Make the project or correct its name."
+    ),
+    "event_conflict": Kind(
+        422,
+        "Another event has this source and id",
+        "The first one stands. Send this one with a new id if it is another event.",
+    ),
+    "batch_refused": Kind(
+        422, "Another event spoiled an atomic batch", "Mend that one and send all of them again."
+    ),
     "invalid_parameter": Kind(400, "A parameter is not valid", "Mend the parameter in `detail`."),
     "invalid_request": Kind(422, "The request is not valid", "Mend the fields in `errors`."),
     "rate_limited": Kind(429, "Too many requests", "Wait as long as Retry-After says."),
@@ -70,7 +130,7 @@ KINDS: dict[str, Kind] = {
     "temporarily_unavailable": Kind(
         503,
         "The service cannot store anything now",
-        "Nothing was stored. Send it again, with the same ids, after Retry-After seconds.",
+        "Send it again, with the same ids, after Retry-After seconds: nothing is counted twice.",
     ),
 }
 

@@ -46,13 +46,14 @@ class Adapter(DefaultAccountAdapter):
             context["signup_url"] = public(reverse("account_signup"))
         super().send_mail(template_prefix, email, context)
         if settings.EMAIL_BACKEND == FILE_MAIL and self.request is not None:
-            say = f"This machine sends no mail: it writes it to files in {settings.EMAIL_FILE_PATH}"
-            messages.info(self.request, f"{say}. Open the newest one.")
+            folder = getattr(settings, "EMAIL_FILE_PATH", "")  # there with this backend alone
+            say = f"This machine sends no mail: it writes it to files in {folder}."
+            messages.info(self.request, f"{say} Open the newest one.")
 
     def get_login_redirect_url(self, request: HttpRequest) -> str:
         """The portal; for staff without an organization, the console."""
         user = request.user
-        if user.is_staff and not user.memberships.exists():  # type: ignore[union-attr]
+        if user.is_staff and not user.memberships.exists():
             return reverse("admin:index")
         return str(super().get_login_redirect_url(request))
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import F, Q
 
 from accounts import audit
 from accounts.models import Organization, Project, User
@@ -44,9 +44,8 @@ class QuotaStanding:
 def standing(organization: Organization, now: datetime) -> list[QuotaStanding]:
     """Every quota of an organization, its own first, then its projects' by name."""
     quotas = organization.quotas.select_related("organization", "project")
-    return [_standing(quota, now) for quota in quotas.order_by("project__slug", "pk").reverse()][
-        ::-1
-    ]
+    own_first = quotas.order_by(F("project__slug").asc(nulls_first=True))
+    return [_standing(quota, now) for quota in own_first]
 
 
 @transaction.atomic
@@ -81,15 +80,17 @@ def set_quota(
 @transaction.atomic
 def remove_quota(quota: Quota, *, actor: User | None) -> bool:
     """Remove a limit and its alerts. False: it was removed already."""
-    removed, _ = Quota.objects.filter(pk=quota.pk).delete()
-    if not removed:
+    found = Quota.objects.select_for_update(of=("self",)).filter(pk=quota.pk)
+    current = found.select_related("organization", "project").first()
+    if current is None:
         return False
+    current.delete()
     audit.record(
         "quota.removed",
-        subject=quota.project.slug if quota.project else quota.organization.slug,
-        organization=quota.organization,
+        subject=current.project.slug if current.project else current.organization.slug,
+        organization=current.organization,
         actor=actor,
-        detail={"before": quota.tokens_per_month},
+        detail={"before": current.tokens_per_month},
     )
     return True
 

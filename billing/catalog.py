@@ -41,7 +41,7 @@ def create_tariff(
     source: str = "",
 ) -> Tariff:
     """Publish a tariff with its first version. TariffInvalid points at what is wrong in it."""
-    _read(document, currency)
+    _check(document, currency, valid_from)
     if Tariff.objects.filter(code=code).exists():
         raise TariffRefused(f"There is a tariff {code} already; add a version to it.")
     tariff = Tariff.objects.create(
@@ -61,7 +61,7 @@ def add_version(
     source: str = "",
 ) -> TariffVersion:
     """Continue a tariff with new terms from an instant that no issued invoice reaches past."""
-    _read(document, tariff.currency)
+    _check(document, tariff.currency, valid_from)
     _lock(tariff)
     billed_until = _billed_until(tariff)
     if billed_until is not None and valid_from < billed_until:
@@ -82,7 +82,7 @@ def correct(
     source: str = "",
 ) -> TariffVersion:
     """Replace what was published from an instant on. Billed periods are billed the difference."""
-    _read(document, tariff.currency)
+    _check(document, tariff.currency, valid_from)
     if valid_from < now - CORRECTION_AGE_MAX:
         raise TariffRefused(f"A correction reaches back {CORRECTION_AGE_MAX.days} days at most.")
     _lock(tariff)
@@ -152,14 +152,15 @@ def _terms(published: _Published) -> Terms:
     return parse(published.document)
 
 
-def _read(document: Mapping[str, object], currency: str) -> Terms:
+def _check(document: Mapping[str, object], currency: str, valid_from: datetime) -> None:
     terms = parse(document)
     if terms.currency != currency:
         raise TariffRefused(
             f"The document is in {terms.currency} and the tariff in {currency}; "
             "make a tariff for each currency."
         )
-    return terms
+    if quarter_hour(valid_from) != valid_from:
+        raise TariffRefused("A version must start on a quarter-hour: readings are no finer.")
 
 
 def _lock(tariff: Tariff) -> None:
@@ -169,7 +170,8 @@ def _lock(tariff: Tariff) -> None:
 
 def _billed_until(tariff: Tariff) -> datetime | None:
     billed = Invoice.objects.filter(subscription__tariff=tariff, status=Invoice.Status.ISSUED)
-    return billed.aggregate(until=Max("period_end"))["until"]
+    until: datetime | None = billed.aggregate(until=Max("period_end"))["until"]
+    return until
 
 
 def _take_over(
@@ -201,8 +203,6 @@ def _publish(
     now: datetime,
     source: str,
 ) -> TariffVersion:
-    if quarter_hour(valid_from) != valid_from:
-        raise TariffRefused("A version must start on a quarter-hour: readings are no finer.")
     last = tariff.versions.aggregate(last=Max("number"))["last"] or 0
     return TariffVersion.objects.create(
         tariff=tariff,

@@ -104,8 +104,9 @@ def price_table(terms: Terms | Mapping[str, object]) -> list[PriceRow]:
     """Every price of a tariff version's terms (or document), in the order they are tried."""
     terms = terms if isinstance(terms, Terms) else parse(terms)
     rows = [_allowance_row(allowance) for allowance in terms.allowances]
-    for component in terms.components:
-        rows += _component_rows(component, terms)
+    for place, component in enumerate(terms.components):
+        everything = "any other model" if place else "any model"
+        rows += _component_rows(component, terms, everything)
     return rows
 
 
@@ -143,7 +144,7 @@ def _by_model(lines: Sequence[RatedLine], currency: str) -> list[ModelCost]:
 
 def _allowance_row(allowance: Allowance) -> PriceRow:
     return PriceRow(
-        models=_models(allowance.models),
+        models=_models(allowance.models, "any model"),
         registers=_registers(allowance.registers),
         condition=f"the first {allowance.tokens:,} tokens of each billing period",
         price=Decimal(0),
@@ -152,11 +153,11 @@ def _allowance_row(allowance: Allowance) -> PriceRow:
     )
 
 
-def _component_rows(component: RateComponent, terms: Terms) -> Iterator[PriceRow]:
+def _component_rows(component: RateComponent, terms: Terms, everything: str) -> Iterator[PriceRow]:
     for condition, price in _prices(component, terms):
         parts = [condition, *_guards(component)]
         yield PriceRow(
-            models=_models(component.models),
+            models=_models(component.models, everything),
             registers=_registers(component.registers),
             condition="; ".join(part for part in parts if part),
             price=price,
@@ -215,9 +216,9 @@ def _guards(component: RateComponent) -> Iterator[str]:
         yield "served as " + ", ".join(component.service_classes)
 
 
-def _models(models: Sequence[str]) -> str:
+def _models(models: Sequence[str], everything: str) -> str:
     named = (
-        "any other model" if model == "*" else f"{model[:-1]}…" if model[-1] == "*" else model
+        everything if model == "*" else f"{model[:-1]}…" if model.endswith("*") else model
         for model in models
     )
     return ", ".join(named)

@@ -115,23 +115,24 @@ def _may_have_changed(subscription: Subscription, period: Period) -> list[Period
         .order_by("period_start")
     )
     last = earlier.last()
-    if last is None or last.issued_at is None:
+    if last is None:
         return []
-    since = min(period.start - LATE_USAGE_MAX, _corrected_since(subscription, last.issued_at))
+    # Its close saw what was applied, and known, before that period's end; all else is news.
+    news = last.period_end
+    since = min(news - LATE_USAGE_MAX, _corrected_since(subscription, news - CLOCKS_APART_MAX))
     return [
         (invoice.subscription, Period(invoice.period_start, invoice.period_end))
         for invoice in earlier.filter(period_end__gt=since)
     ]
 
 
-def _corrected_since(subscription: Subscription, issued_at: datetime) -> datetime:
-    """How far back the tariffs' versions that became known since the last invoice reach."""
+def _corrected_since(subscription: Subscription, known_after: datetime) -> datetime:
+    """How far back the versions that became known after an instant reach."""
     new = TariffVersion.objects.filter(
-        tariff__subscriptions__organization=subscription.organization,
-        known_at__gt=issued_at - CLOCKS_APART_MAX,
+        tariff__subscriptions__organization=subscription.organization, known_at__gt=known_after
     )
     reach: datetime | None = new.aggregate(first=Min("valid_from"))["first"]
-    return reach or issued_at
+    return reach or known_after
 
 
 def _voided(subscription: Subscription, period: Period) -> Invoice | None:

@@ -155,7 +155,7 @@ def _shares(line: InvoiceLine) -> list[Share]:
             quantity=share.quantity,
             is_this_line=share.pk == line.pk,
         )
-        for share in same_usage.order_by("invoice", "position")
+        for share in same_usage.order_by("invoice__number", "position")
     ]
 
 

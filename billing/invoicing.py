@@ -103,7 +103,7 @@ def waiting_for(subscription: Subscription, now: datetime) -> str | None:
     period = _oldest_open(subscription, now)
     if period is None:
         return None
-    return _obstacle(subscription, siblings, period)
+    return _obstacle(subscription, siblings, period, now)
 
 
 @transaction.atomic
@@ -118,7 +118,7 @@ def _close_next(subscription_id: int, now: datetime) -> Invoice | None:
     if period is None:
         _set_next_close(subscription, now)
         return None
-    obstacle = _obstacle(subscription, siblings, period)
+    obstacle = _obstacle(subscription, siblings, period, now)
     if obstacle:
         log.info("%s: period until %s waits for %s", subscription, period.end, obstacle)
         return None
@@ -155,20 +155,24 @@ def _open(subscription: Subscription, now: datetime) -> list[Period]:
     }
     strange = invoiced - set(ended)
     if strange:
-        raise PeriodsDoNotTile(f"{subscription}: invoiced, but no period of it: {sorted(strange)}")
+        raise PeriodsDoNotTile(f"{subscription}: invoiced, but none of its periods: {strange}")
     return [period for period in ended if period not in invoiced]
 
 
 def _obstacle(
-    subscription: Subscription, siblings: list[Subscription], period: Period
+    subscription: Subscription, siblings: list[Subscription], period: Period, now: datetime
 ) -> str | None:
     for sibling in siblings:
         if sibling.starts_at < subscription.starts_at and sibling.next_close_at is not None:
             return f"the last invoice of the subscription before it ({sibling.pk})"
     until = subscriptions.closes_at(subscription, period)
-    batches = readings.batches_not_applied(subscription.organization_id, received_before=until)
-    if batches:
-        return f"{batches} batches received before {until.isoformat()} that are not in the readings"
+    fresh = readings.freshness(subscription.organization_id)
+    if fresh.failed_batches:
+        return f"{fresh.failed_batches} batches that could not be added to the readings"
+    if fresh.oldest_pending_s is not None:
+        received_at = now - timedelta(seconds=fresh.oldest_pending_s + 1)  # it was rounded down
+        if received_at < until:
+            return f"batches received before {until.isoformat()} that are not in the readings yet"
     return None
 
 

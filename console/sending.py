@@ -122,7 +122,8 @@ def send(
     except NotAccepted as error:
         raise CommandError(str(error)) from error
     except NotSent as error:
-        raise CommandError(f"{error}. Run this again to go on; nothing counts twice.") from error
+        why = str(error).rstrip(".")
+        raise CommandError(f"{why}. Run this again to go on; nothing counts twice.") from error
 
 
 def wait_until_applied(organization_ids: Collection[int]) -> None:
@@ -131,6 +132,8 @@ def wait_until_applied(organization_ids: Collection[int]) -> None:
     CommandError if a batch failed for good, or if nothing moved for long: then no worker runs.
     """
     total = left = _pending(organization_ids)
+    if not left:
+        return
     moved_at = time.monotonic()
     with Progress("batches in the readings", total) as progress:
         while left:

@@ -1,1 +1,21 @@
-urlpatterns: list = []
+"""The console's own pages, before those of Django's admin, under the same address."""
+
+from django.urls import path
+from django.views.generic import RedirectView
+
+from console import closing, entrance, events, pipeline
+
+app_name = "console"
+urlpatterns = [
+    path("login/", entrance.sign_in, name="login"),
+    path(
+        "password_change/",
+        entrance.staff_only(RedirectView.as_view(pattern_name="account_change_password")),
+    ),
+    path("events/", events.search, name="events"),
+    path("pipeline/", pipeline.pipeline, name="pipeline"),
+    path("pipeline/<int:organization_id>/<int:batch_id>/retry/", pipeline.retry, name="retry"),
+    path("close/", closing.due, name="due"),
+    path("close/<int:subscription_id>/", closing.close, name="close"),
+    path("close/<int:subscription_id>/now/", closing.close_now, name="close_now"),
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -53,9 +54,7 @@ def show(request: HttpRequest, entry: Entry) -> HttpResponse:
         "subscription": subscription,
         "tariff": subscription.tariff,
         "current": _version(version, terms),
-        "announced": [
-            _version(found, catalog.terms_of(found)) for found in _later(subscription.tariff, now)
-        ],
+        "announced": _announced(subscription.tariff, terms, now),
         "period": subscriptions.open_period(subscription, now),
         "allowances": terms.allowances,
         "by_volume": any(isinstance(part.shape, Graduated) for part in terms.components),
@@ -65,18 +64,27 @@ def show(request: HttpRequest, entry: Entry) -> HttpResponse:
         "result": calculator.cost(entry, form),
         "currency": subscription.tariff.currency,
         "models": _named_models(terms),
-        "many": calculator.MANY,
     }
     return render(request, "portal/tariff.html", context)
 
 
-def _version(version: TariffVersion, terms: Terms) -> Version:
-    rows = costs.price_table(terms)
+def _version(version: TariffVersion, terms: Terms, known: Sequence[PriceRow] = ()) -> Version:
+    rows = [row for row in costs.price_table(terms) if row not in known]
     prices = [
         Prices(models, [(row, row.text.partition(" per ")[2]) for row in of_models])
         for models, of_models in groupby(rows, key=lambda row: row.models)
     ]
     return Version(version, prices)
+
+
+def _announced(tariff: Tariff, terms: Terms, now: datetime) -> list[Version]:
+    """The versions to come, each with the prices that differ from those before it."""
+    versions, before = [], terms
+    for later in _later(tariff, now):
+        after = catalog.terms_of(later)
+        versions.append(_version(later, after, known=costs.price_table(before)))
+        before = after
+    return versions
 
 
 def _later(tariff: Tariff, now: datetime) -> list[TariffVersion]:

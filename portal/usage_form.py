@@ -8,9 +8,8 @@ from datetime import date, datetime
 from django import forms
 
 from metering import readings
-from portal import window
 from portal.door import Entry
-from portal.window import Window
+from portal.window import DAYS_MAX, PRESETS, STEPS, Window, preset
 
 GROUPS = (
     ("model", "Model"),
@@ -29,14 +28,14 @@ CHOICES_MAX = 300  # of a filter; a name that is not listed can still stand in t
 class UsageForm(forms.Form):
     """Every field has a default, so that the bare address shows something."""
 
-    window = forms.ChoiceField(choices=window.PRESETS, required=False)
+    window = forms.ChoiceField(choices=PRESETS, required=False)
     first = forms.DateField(
         required=False, label="From", widget=forms.DateInput(attrs={"type": "date"})
     )
     last = forms.DateField(
         required=False, label="To", widget=forms.DateInput(attrs={"type": "date"})
     )
-    step = forms.ChoiceField(choices=window.STEPS, required=False)
+    step = forms.ChoiceField(choices=STEPS, required=False)
     by = forms.ChoiceField(choices=GROUPS, required=False, label="Split by")
     then = forms.ChoiceField(
         choices=(("", "nothing else"), *GROUPS), required=False, label="and by"
@@ -61,9 +60,9 @@ class UsageForm(forms.Form):
         chosen = self.chosen_window(cleaned)
         if chosen.last < chosen.first:
             self.add_error("last", "The last day comes before the first.")
-        days_max = window.DAYS_MAX[str(cleaned["step"])]
+        days_max = DAYS_MAX[str(cleaned["step"])]
         if chosen.days > days_max:
-            step = dict(window.STEPS)[str(cleaned["step"])].lower()
+            step = dict(STEPS)[str(cleaned["step"])].lower()
             self.add_error(
                 "step",
                 f"By {step} at most {days_max} days can be shown, not {chosen.days}. "
@@ -75,7 +74,7 @@ class UsageForm(forms.Form):
         """The window asked for; with dates alone, those dates."""
         first, last = cleaned.get("first"), cleaned.get("last")
         if cleaned["window"] != "dates":
-            return window.preset(str(cleaned["window"]), self.today, self.zone)
+            return preset(str(cleaned["window"]), self.today, self.zone)
         assert first is None or isinstance(first, date)
         assert last is None or isinstance(last, date)
         last = last or max(self.today, first or self.today)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from stack.locks import FileLock
 from stack.refusal import Refusal, say
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -138,8 +139,11 @@ def _make_folders(path: Path, server: Person) -> Home:
     os.umask(umask)
     for folder in (home.logs, home.locks, home.secrets, path / "beat", path / "static"):
         folder.mkdir(exist_ok=True, mode=0o700)
+    alone = FileLock(home.locks / "folders")  # between mkdir and chown a folder is root's
+    alone.own()
     for folder in (home.postgres, home.sockets):
         _make_private(folder, server)
+    alone.close()
     return home
 
 

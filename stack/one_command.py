@@ -1,6 +1,7 @@
 """`stack exec`: one command with the servers up and the environment set."""
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +25,8 @@ def ready(environ: Mapping[str, str]) -> Iterator[dict[str, str]]:
 
 def main(command: Sequence[str]) -> int:
     """Run the command and pass on how it ended, as a shell would: 128 and the signal."""
+    if not shutil.which(command[0], path=environment.search_path(os.environ)):
+        raise Refusal(f"{command[0]} cannot be run: there is no such program")
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGHUP, _end)
     with ready(os.environ) as env:
@@ -44,19 +47,21 @@ def run(
 ) -> int:
     """Run in our own session and on our own terminal: the command may ask and be debugged."""
     heard = interrupts if interrupts is not None else []
-    try:
-        child = subprocess.Popen(
-            command,
-            env=dict(env),
-            cwd=ROOT,
-            stdin=stdin,
-            preexec_fn=processes.dies_with_parent(signal.SIGTERM),  # noqa: PLW1509
-        )
-    except (FileNotFoundError, PermissionError) as error:
-        raise Refusal(f"{command[0]} cannot be run: {error.strerror}") from error
-    # The terminal's Ctrl-C reaches the command as well; it decides, we only wait.
-    signal.signal(signal.SIGINT, lambda number, _frame: heard.append(number))
-    signal.signal(signal.SIGTERM, lambda number, _frame: processes.send(child.pid, number))
+
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        heard.append(number)
+        if number != signal.SIGINT:  # the terminal's Ctrl-C reaches the command by itself
+            processes.send(child.pid, number)
+
+    child = subprocess.Popen(
+        command,
+        env=dict(env),
+        cwd=ROOT,
+        stdin=stdin,
+        preexec_fn=processes.dies_with_parent(signal.SIGTERM),  # noqa: PLW1509
+    )
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, pass_on)
     try:
         return child.wait()
     finally:

@@ -158,9 +158,27 @@ BEGIN
 END $$;
 CREATE TRIGGER invoice_lines_are_frozen BEFORE INSERT OR UPDATE OR DELETE ON billing_invoiceline
     FOR EACH ROW EXECUTE FUNCTION billing_line_guard();
+
+CREATE FUNCTION billing_truncate_guard() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM billing_refuse(TG_NAME, format('%s is never emptied', TG_TABLE_NAME));
+    RETURN NULL;
+END $$;
+CREATE TRIGGER invoices_are_never_emptied BEFORE TRUNCATE ON billing_invoice
+    FOR EACH STATEMENT EXECUTE FUNCTION billing_truncate_guard();
+CREATE TRIGGER invoice_lines_are_never_emptied BEFORE TRUNCATE ON billing_invoiceline
+    FOR EACH STATEMENT EXECUTE FUNCTION billing_truncate_guard();
+CREATE TRIGGER invoice_series_is_never_emptied BEFORE TRUNCATE ON billing_invoiceseries
+    FOR EACH STATEMENT EXECUTE FUNCTION billing_truncate_guard();
+CREATE TRIGGER tariff_versions_are_never_emptied BEFORE TRUNCATE ON billing_tariffversion
+    FOR EACH STATEMENT EXECUTE FUNCTION billing_truncate_guard();
 """
 
 DROP = """
+DROP TRIGGER invoices_are_never_emptied ON billing_invoice;
+DROP TRIGGER invoice_lines_are_never_emptied ON billing_invoiceline;
+DROP TRIGGER invoice_series_is_never_emptied ON billing_invoiceseries;
+DROP TRIGGER tariff_versions_are_never_emptied ON billing_tariffversion;
 DROP TRIGGER invoice_lines_are_frozen ON billing_invoiceline;
 DROP TRIGGER invoice_issued_is_frozen ON billing_invoice;
 DROP TRIGGER invoice_numbers_are_gapless ON billing_invoiceseries;
@@ -169,7 +187,7 @@ DROP TRIGGER tariff_versions_stay ON billing_tariffversion;
 DROP TRIGGER tariff_code_and_currency_stay ON billing_tariff;
 ALTER TABLE billing_tariffversion DROP CONSTRAINT tariff_version_starts_on_a_quarter_hour;
 ALTER TABLE billing_subscription DROP CONSTRAINT subscription_starts_on_a_quarter_hour;
-DROP FUNCTION billing_line_guard(), billing_invoice_guard(), billing_series_guard(),
+DROP FUNCTION billing_truncate_guard(), billing_line_guard(), billing_invoice_guard(), billing_series_guard(),
     billing_subscription_guard(), billing_tariff_version_guard(), billing_tariff_guard(),
     billing_refuse(text, text);
 """

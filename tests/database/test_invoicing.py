@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
+from django.db import connection, transaction
+from django.utils import timezone
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from accounts.models import Organization
 from billing import catalog, invoicing, subscriptions
 from billing.models import Invoice, InvoiceLine, InvoiceSeries, Subscription
-from billing.rating.period import Period
+from billing.rating.period import Period, quarter_hour
 from metering import readings
 from tests import build
 
@@ -166,6 +171,37 @@ def test_a_correction_reaches_months_that_late_usage_no_longer_does(
     assert december.total_minor == 600 - 200
 
 
+def test_usage_that_came_late_in_a_gap_between_subscriptions_is_not_forgotten(
+    subscription: Subscription,
+) -> None:
+    subscriptions.end(subscription, OCTOBER)
+    close(subscription, OCTOBER)
+    use(subscription, MID_SEPTEMBER, 3 * MTOK)
+    after = build.make_subscription(
+        organization=subscription.organization,
+        starts_at=DECEMBER,
+        tariff=subscription.tariff,
+    )
+    (december,) = close(after, datetime(2027, 1, 1, tzinfo=UTC))
+    assert december.total_minor == 300
+
+
+def test_a_void_invoice_bills_a_correction_again_though_an_older_one_was_replaced_since(
+    subscription: Subscription,
+) -> None:
+    use(subscription, MID_SEPTEMBER, 2 * MTOK)
+    close(subscription, DECEMBER)
+    catalog.correct(subscription.tariff, build.flat_document(price="3"), SEPTEMBER, DECEMBER)
+    (december,) = close(subscription, datetime(2027, 1, 1, tzinfo=UTC))
+    november = Invoice.objects.get(period_start=NOVEMBER)
+    now = datetime(2027, 1, 20, tzinfo=UTC)
+    invoicing.void(november, "address", now)
+    close(subscription, now)
+    invoicing.void(december, "address", now)
+    (again,) = close(subscription, now)
+    assert december.total_minor == again.total_minor == 600 - 200
+
+
 def test_what_corrections_give_back_may_exceed_the_month(subscription: Subscription) -> None:
     use(subscription, MID_SEPTEMBER, 2 * MTOK)
     close(subscription, OCTOBER)
@@ -228,7 +264,7 @@ def test_the_anchor_on_the_31st_comes_back_after_february(acme: Organization) ->
         "04-30",
         "05-31",
     ]
-    for before, after in zip(invoices, invoices[1:], strict=False):
+    for before, after in pairwise(invoices):
         assert before.period_end == after.period_start
 
 
@@ -324,7 +360,59 @@ def test_a_subscription_without_prices_is_shown_as_not_charged(acme: Organizatio
     ]
 
 
+def pending(organization: Organization, *, state: str, received_at: datetime) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO metering_ingestbatch (organization_id, api_key_id, submitted, accepted,"
+            " duplicate, conflict, rejected, state, received_at)"
+            " VALUES (%s, 1, 1, 1, 0, 0, 0, %s, %s)",
+            [organization.pk, state, received_at],
+        )
+
+
+def test_a_period_waits_for_what_was_accepted_before_its_end_and_no_more(
+    acme: Organization,
+) -> None:
+    """Metering tells ages by the database's clock, so this one alone runs on the true time."""
+    now = timezone.now()
+    ended = quarter_hour(now - timedelta(hours=2))
+    subscription = build.make_subscription(
+        organization=acme, starts_at=ended - timedelta(days=3), anchor_day=31
+    )
+    subscriptions.end(subscription, ended)
+    pending(acme, state="pending", received_at=ended + timedelta(minutes=1))
+    assert invoicing.waiting_for(subscription, now) is None
+    pending(acme, state="pending", received_at=ended - timedelta(minutes=1))
+    assert "not in the readings yet" in str(invoicing.waiting_for(subscription, now))
+    assert close(subscription, now) == []
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE metering_ingestbatch SET state = 'applied', applied_at = now()")
+    assert len(close(subscription, now)) >= 1
+
+
+def test_a_period_waits_while_a_batch_of_its_organization_needs_a_person(
+    acme: Organization, globex: Organization, subscription: Subscription
+) -> None:
+    other = build.make_subscription(
+        organization=globex, starts_at=SEPTEMBER, tariff=subscription.tariff
+    )
+    pending(acme, state="failed", received_at=MID_SEPTEMBER)
+    assert close(subscription, OCTOBER) == []
+    assert "could not be added" in str(invoicing.waiting_for(subscription, OCTOBER))
+    assert invoicing.due(OCTOBER) == [subscription.pk, other.pk]
+    assert len(close(other, OCTOBER)) == 1
+
+
+def test_invoices_of_other_periods_stop_the_billing(subscription: Subscription) -> None:
+    odd = invoicing.draft(subscription, Period(SEPTEMBER, MID_SEPTEMBER))
+    invoicing.issue(odd, OCTOBER)
+    with pytest.raises(invoicing.PeriodsDoNotTile):
+        close(subscription, OCTOBER)
+    assert Invoice.objects.count() == 1
+
+
 def whole(organization: Organization, start: datetime, end: datetime) -> Counter[tuple[str, str]]:
+    """What the meter shows, by model and register."""
     metered: Counter[tuple[str, str]] = Counter()
     for found in readings.usage_in(organization.pk, [readings.Slice(start, end)]):
         metered[found.model, found.register] += found.quantity
@@ -332,10 +420,91 @@ def whole(organization: Organization, start: datetime, end: datetime) -> Counter
 
 
 def carried(organization: Organization) -> Counter[tuple[str, str]]:
-    carried: Counter[tuple[str, str]] = Counter()
+    """What issued invoices carry, by model and register."""
+    on_paper: Counter[tuple[str, str]] = Counter()
     issued = InvoiceLine.objects.filter(
         invoice__organization=organization, invoice__status=Invoice.Status.ISSUED
     )
     for line in issued:
-        carried[line.model, line.register] += line.quantity
-    return +carried
+        on_paper[line.model, line.register] += line.quantity
+    return +on_paper
+
+
+TWO_STEPS_AND_AN_ALLOWANCE: dict[str, object] = {
+    "currency": "USD",
+    "calendar": {
+        "zone": "Asia/Shanghai",
+        "default": "off_peak",
+        "rules": [{"bucket": "peak", "days": ["mon", "tue"], "windows": [["09:00", "18:00"]]}],
+    },
+    "allowances": [
+        {"code": "free", "tokens": 700, "models": ["*"], "registers": ["input", "output"]}
+    ],
+    "components": [
+        {
+            "code": "tou",
+            "models": ["a"],
+            "registers": ["input"],
+            "shape": "time_of_use",
+            "per": 1,
+            "prices": {"peak": "2", "off_peak": "1"},
+        },
+        {
+            "code": "steps",
+            "models": ["a", "b"],
+            "registers": ["input", "output"],
+            "shape": "graduated",
+            "per": 1,
+            "steps": [{"from": 0, "price": "3"}, {"from": 900, "price": "1"}],
+        },
+    ],
+}
+
+late_usage = st.tuples(
+    st.integers(0, 40 * 96),  # quarter-hours before the moment of arrival
+    st.sampled_from(["a", "b", "never-priced"]),
+    st.sampled_from(["input", "output"]),
+    st.integers(1, 1_000),
+)
+rounds = st.lists(
+    st.tuples(
+        st.lists(late_usage, max_size=6),
+        st.sampled_from(["nothing", "correct the tariff", "void the last invoice"]),
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(rounds=rounds)
+def test_owed_and_billed_are_the_whole_whatever_comes_late(
+    acme: Organization, rounds: list[tuple[list[tuple[int, str, str, int]], str]]
+) -> None:
+    """Several closes with late readings, corrected tariffs and void invoices in between."""
+    sid = transaction.savepoint()
+    tariff = build.make_tariff(document=TWO_STEPS_AND_AN_ALLOWANCE)
+    subscription = build.make_subscription(organization=acme, starts_at=SEPTEMBER, tariff=tariff)
+    close(subscription, OCTOBER)
+    now = OCTOBER
+    for used, then in rounds:
+        for quarters, model, register, quantity in used:
+            at = max(now - timedelta(minutes=15 * (quarters + 1)), SEPTEMBER)
+            use(subscription, at, quantity, model=model, register=register)
+        if then == "correct the tariff":
+            document = build.flat_document(price="5")
+            catalog.correct(tariff, document, now - timedelta(days=45), now)
+        if then == "void the last invoice":
+            last = Invoice.objects.filter(status=Invoice.Status.ISSUED).latest("period_end")
+            invoicing.void(last, "try again", now)
+        now = subscriptions.period_at(subscription, now).end
+        close(subscription, now)
+        assert carried(acme) == whole(acme, SEPTEMBER, now)
+    for invoice in Invoice.objects.filter(status=Invoice.Status.ISSUED):
+        period = Period(invoice.period_start, invoice.period_end)
+        assert invoicing.owed(subscription, period) == []
+    transaction.savepoint_rollback(sid)

@@ -202,7 +202,7 @@ ZONES = [
 ]  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(rules, max_size=3).map(tuple),
     st.sampled_from(ZONES),

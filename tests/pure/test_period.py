@@ -181,7 +181,7 @@ def test_only_periods_that_have_ended_are_yielded() -> None:
     assert list(billing_periods(1, zone, start=start, until=exactly)) == [Period(start, exactly)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.integers(28, 31), st.sampled_from(ZONES), MOMENTS, st.integers(0, 900))
 @example(31, "Pacific/Apia", at("2011-11-30"), 60)  # the 30th of December 2011 does not exist
 def test_billing_periods_tile_time(anchor: int, zone_name: str, start: datetime, days: int) -> None:
@@ -197,7 +197,7 @@ def test_billing_periods_tile_time(anchor: int, zone_name: str, start: datetime,
         assert period == billing_period(anchor, zone, period.end - timedelta(microseconds=1))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.sampled_from(ZONES), MOMENTS)
 @example("Pacific/Apia", at("2011-12-30T10:00"))
 @example("America/St_Johns", at("2010-11-07T02:31:30"))  # yesterday again, a minute past midnight

@@ -80,7 +80,7 @@ usages = st.lists(
     ),
     max_size=8,
 )
-modest = settings(max_examples=40, deadline=None)
+modest = settings(max_examples=25, deadline=None)
 
 
 def in_segment(item: Usage, stretches: list[PricedTerms]) -> Usage:

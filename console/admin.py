@@ -1,0 +1,10 @@
+"""Where Django's admin looks for pages: importing them registers them."""
+
+from django.contrib import admin
+
+from console import invoices, organizations, people, quotas, subscriptions, tariffs
+
+__all__ = ["invoices", "organizations", "people", "quotas", "subscriptions", "tariffs"]
+
+admin.site.index_template = "console/index.html"
+admin.site.enable_nav_sidebar = True

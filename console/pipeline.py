@@ -1,0 +1,64 @@
+"""The pipeline page: batches that wait or failed, workers, partitions; and putting a batch back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_GET, require_http_methods
+
+from accounts import audit
+from accounts.models import Organization, User
+from accounts.refusals import Refusal
+from console import health
+from console.entrance import may_act, staff_only
+from console.steps import ask
+from metering import rollup
+from metering.models import IngestBatch
+
+
+@require_GET
+@staff_only
+def pipeline(request: HttpRequest) -> HttpResponse:
+    """Show how events become readings, and what needs a person."""
+    context = {
+        **admin.site.each_context(request),
+        "title": "Pipeline",
+        "health": health.look(timezone.now()),
+        "failed": health.open_batches(IngestBatch.State.FAILED),
+        "pending": health.open_batches(IngestBatch.State.PENDING),
+        "partitions": health.partitions(),
+        "may_act": may_act(request),
+    }
+    return render(request, "console/pipeline.html", context)
+
+
+@require_http_methods(["GET", "POST"])
+@staff_only
+def retry(request: HttpRequest, organization_id: int, batch_id: int) -> HttpResponse:
+    """Put a failed batch back to work."""
+    organization = Organization.objects.filter(pk=organization_id).first()
+    if organization is None:
+        raise Http404
+
+    def do(values: dict[str, Any], actor: User, now: object) -> str:
+        if not rollup.retry_failed(organization_id, batch_id):
+            raise Refusal("", "This batch is not failed: somebody put it back before.")
+        audit.record(
+            "batch.retried", subject=f"batch {batch_id}", organization=organization, actor=actor
+        )
+        return f"Batch {batch_id} is pending again."
+
+    return ask(
+        request,
+        title=f"Try batch {batch_id} again",
+        explanation=f"Of {organization}. Its events are stored; they are added to the readings "
+        "once, however often this is tried.",
+        button="Try again",
+        back=reverse("console:pipeline"),
+        do=do,
+    )

@@ -1,0 +1,302 @@
+"""Tariffs and their versions. A version is never edited: a change is a new version."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.db.models import Count, Q
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.loader import render_to_string
+from django.urls import reverse
+from unfold.contrib.filters.admin import RangeDateTimeFilter, RelatedDropdownFilter
+from unfold.decorators import action, display
+from unfold.widgets import (
+    UnfoldAdminRadioSelectWidget,
+    UnfoldAdminSplitDateTimeWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminURLInputWidget,
+)
+
+from accounts import audit
+from billing import catalog, costs
+from billing.models import Tariff, TariffVersion
+from console.staff import ReadOnlyInline, StaffAdmin, document, link, spread
+from console.steps import StepForm
+
+EXAMPLE = {
+    "currency": "USD",
+    "components": [
+        {
+            "code": "every-model-input",
+            "models": ["*"],
+            "registers": ["input", "cache_read", "cache_write"],
+            "shape": "flat",
+            "per": 1_000_000,
+            "price": "0.40",
+        },
+        {
+            "code": "every-model-output",
+            "models": ["*"],
+            "registers": ["output", "reasoning"],
+            "shape": "flat",
+            "per": 1_000_000,
+            "price": "1.20",
+        },
+    ],
+}
+HOW = [
+    ("continue", "Continue: new terms from an instant that nobody is billed past"),
+    ("correct", "Correct: replace what was published; billed periods are billed the difference"),
+]
+
+
+class DocumentField(forms.JSONField):
+    """A tariff document, spread over lines."""
+
+    widget = UnfoldAdminTextareaWidget(
+        attrs={"rows": 24, "class": "kt-document", "spellcheck": "false"}
+    )
+
+    def prepare_value(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return value
+        return spread(value)
+
+
+class TermsForm(StepForm):
+    """What every form that publishes terms asks for."""
+
+    valid_from = forms.SplitDateTimeField(
+        widget=UnfoldAdminSplitDateTimeWidget, help_text="UTC, on a quarter-hour."
+    )
+    document = DocumentField(
+        initial=EXAMPLE, help_text="Currency, calendar, allowances and components, as JSON."
+    )
+    source = forms.URLField(
+        required=False,
+        assume_scheme="https",
+        widget=UnfoldAdminURLInputWidget,
+        help_text="Where the price was published, if it was.",
+    )
+
+
+class AddTariffForm(TermsForm):
+    """A new tariff with its first version."""
+
+    class Meta:
+        model = Tariff
+        fields = ("code", "name", "currency", "description")
+
+    def step(self) -> Tariff:
+        values = self.cleaned_data
+        tariff = catalog.create_tariff(
+            values["code"],
+            values["name"],
+            values["currency"].upper(),
+            values["document"],
+            values["valid_from"],
+            self.now,
+            description=values["description"],
+            source=values["source"],
+        )
+        detail = {"valid_from": values["valid_from"].isoformat(), "source": values["source"]}
+        audit.record(
+            "tariff.created",
+            subject=tariff.code,
+            organization=None,
+            actor=self.actor,
+            detail=detail,
+        )
+        return tariff
+
+
+class DescribeTariffForm(StepForm):
+    """A tariff's name and description; its terms are in its versions."""
+
+    class Meta:
+        model = Tariff
+        fields = ("name", "description")
+
+    def step(self) -> Tariff:
+        tariff = Tariff.objects.get(pk=self.instance.pk)
+        before = {"name": tariff.name, "description": tariff.description}
+        tariff.name = self.cleaned_data["name"]
+        tariff.description = self.cleaned_data["description"]
+        tariff.save(update_fields=["name", "description"])
+        audit.record(
+            "tariff.described",
+            subject=tariff.code,
+            organization=None,
+            actor=self.actor,
+            detail={"before": before},
+        )
+        return tariff
+
+
+class AddVersionForm(TermsForm):
+    """New terms for a tariff that exists."""
+
+    how = forms.ChoiceField(choices=HOW, initial="continue", widget=UnfoldAdminRadioSelectWidget)
+
+    class Meta:
+        model = TariffVersion
+        fields = ("tariff",)
+
+    def step(self) -> TariffVersion:
+        values = self.cleaned_data
+        publish = catalog.correct if values["how"] == "correct" else catalog.add_version
+        version = publish(
+            values["tariff"],
+            values["document"],
+            values["valid_from"],
+            self.now,
+            source=values["source"],
+        )
+        detail = {"how": values["how"], "valid_from": values["valid_from"].isoformat()}
+        audit.record(
+            "tariff.version_published",
+            subject=version,
+            organization=None,
+            actor=self.actor,
+            detail=detail,
+        )
+        return version
+
+
+class VersionInline(ReadOnlyInline):
+    model = TariffVersion
+    fields = ("number", "valid_from", "valid_to", "known_at", "withdrawn_at", "source")
+    ordering = ("-number",)
+    show_change_link = True
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).select_related("tariff")
+
+
+@admin.register(Tariff)
+class TariffAdmin(StaffAdmin):
+    """What usage costs."""
+
+    can_add = can_change = True
+    form = DescribeTariffForm
+    list_display = (
+        "code", "name", "currency", "version_count", "subscription_count", "created_at",
+    )  # fmt: skip
+    list_filter = ("currency", ("created_at", RangeDateTimeFilter))
+    search_fields = ("code", "name", "description")
+    readonly_fields = ("code", "currency", "created_at", "prices")
+    fieldsets = (
+        (None, {"fields": ("name", "description", ("code", "currency"), "created_at", "prices")}),
+    )
+    add_fieldsets = (
+        (None, {"fields": (("code", "currency"), "name", "description")}),
+        ("Its first version", {"fields": ("valid_from", "document", "source")}),
+    )
+    inlines = (VersionInline,)
+    actions_detail = ("add_version",)
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        if obj is None:
+            kwargs["form"] = AddTariffForm
+        return super().get_form(request, obj, change, **kwargs)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return self.readonly_fields if obj else ()
+
+    def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
+        return self.inlines if obj else ()
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        running = Q(subscriptions__ends_at=None, subscriptions__isnull=False)
+        return (
+            super()
+            .get_queryset(request)
+            .annotate(
+                version_total=Count("versions", distinct=True),
+                subscription_total=Count("subscriptions", filter=running, distinct=True),
+            )
+        )
+
+    @display(description="Versions", ordering="version_total")
+    def version_count(self, tariff: Any) -> int:
+        return int(tariff.version_total)
+
+    @display(description="Running subscriptions", ordering="subscription_total")
+    def subscription_count(self, tariff: Any) -> int:
+        return int(tariff.subscription_total)
+
+    @display(description="Prices of the newest version")
+    def prices(self, tariff: Tariff) -> str:
+        newest = tariff.versions.filter(withdrawn_at=None).order_by("valid_from").last()
+        return _price_table(newest)
+
+    @action(description="New version", permissions=["act"], icon="add")
+    def add_version(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Leads to the form; changes nothing."""
+        return redirect(f"{reverse('admin:billing_tariffversion_add')}?tariff={object_id}")
+
+
+@admin.register(TariffVersion)
+class TariffVersionAdmin(StaffAdmin):
+    """The terms of a tariff from an instant on. Published: read-only, for good."""
+
+    can_add = True
+    list_display = (
+        "__str__", "tariff_link", "valid_from", "valid_to", "known_at", "shown_state",
+    )  # fmt: skip
+    list_select_related = ("tariff",)
+    list_filter = (("tariff", RelatedDropdownFilter), ("valid_from", RangeDateTimeFilter))
+    search_fields = ("tariff__code", "tariff__name")
+    date_hierarchy = "valid_from"
+    ordering = ("tariff__code", "-number")
+    fields = (
+        "tariff", "number", ("valid_from", "valid_to"), ("known_at", "withdrawn_at"), "source",
+        "prices", "shown_document",
+    )  # fmt: skip
+    readonly_fields = ("prices", "shown_document")
+    add_fieldsets = ((None, {"fields": ("tariff", "how", "valid_from", "document", "source")}),)
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        if obj is None:
+            kwargs["form"] = AddVersionForm
+        return super().get_form(request, obj, change, **kwargs)
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """Start from the newest terms of the tariff."""
+        initial: dict[str, Any] = super().get_changeform_initial_data(request)
+        newest = TariffVersion.objects.filter(
+            tariff=initial["tariff"] if str(initial.get("tariff", "")).isdecimal() else None,
+            withdrawn_at=None,
+        ).order_by("valid_from")
+        version = newest.last()
+        return initial | ({"document": version.document} if version else {})
+
+    @display(description="Tariff", ordering="tariff__code")
+    def tariff_link(self, version: TariffVersion) -> str:
+        return link(version.tariff)
+
+    @display(description="State", label={"Published": "success", "Withdrawn": "danger"})
+    def shown_state(self, version: TariffVersion) -> str:
+        return "Withdrawn" if version.withdrawn_at else "Published"
+
+    @display(description="Prices")
+    def prices(self, version: TariffVersion) -> str:
+        return _price_table(version)
+
+    @display(description="Document")
+    def shown_document(self, version: TariffVersion) -> str:
+        return document(version.document)
+
+
+def _price_table(version: TariffVersion | None) -> str:
+    if version is None:
+        return "-"
+    context = {"version": version, "rows": costs.price_table(version.document)}
+    return render_to_string("console/prices.html", context)

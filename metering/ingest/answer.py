@@ -1,0 +1,88 @@
+"""What the ingestion door answers: what became of each event, by its place in the request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import msgspec
+
+from metering.ingest.decode import Sent
+from metering.ingest.take import Taken, Verdict
+from metering.store import Status
+from metering.usage.event import Rejected, UsageEvent
+
+JSON_HEADERS = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response on its way out."""
+
+    status: HTTPStatus
+    body: bytes
+    headers: Sequence[tuple[str, str]] = JSON_HEADERS
+
+
+class EventAnswer(msgspec.Struct, omit_defaults=True, gc=False):
+    """What became of one event."""
+
+    index: int
+    id: str | None
+    status: str
+    code: str | None = None
+    pointer: str | None = None
+    detail: str | None = None
+    retryable: bool | None = None
+
+
+class BatchAnswer(msgspec.Struct):
+    """What became of a request."""
+
+    request_id: str
+    batch_id: int | None
+    submitted: int
+    accepted: int
+    duplicate: int
+    conflict: int
+    rejected: int
+    events: list[EventAnswer]
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def of(sent: Sent, taken: Taken, *, request_id: str, only_errors: bool) -> Answer:
+    """The answer to a request: 202 when all went well, 422 when nothing did, else 207."""
+    counts = dict.fromkeys(("accepted", "duplicate", "conflict", "rejected"), 0)
+    for verdict in taken.verdicts:
+        counts[_status(verdict)] += 1
+    bad = counts["conflict"] + counts["rejected"]
+    events = [
+        _event(sent, index, verdict)
+        for index, verdict in enumerate(taken.verdicts if bad or not only_errors else ())
+        if not only_errors or _status(verdict) in ("conflict", "rejected")
+    ]
+    body = BatchAnswer(request_id, taken.batch_id, len(sent.events), **counts, events=events)
+    status = HTTPStatus.ACCEPTED
+    if bad:
+        nothing = bad == len(sent.events)
+        status = HTTPStatus.UNPROCESSABLE_ENTITY if nothing else HTTPStatus.MULTI_STATUS
+    return Answer(status, _encode(body))
+
+
+def _status(verdict: Verdict) -> str:
+    return "rejected" if isinstance(verdict, Rejected) else verdict.status
+
+
+def _event(sent: Sent, index: int, verdict: Verdict) -> EventAnswer:
+    event = sent.events[index]
+    event_id = event.id if isinstance(event, UsageEvent) else event.event_id
+    if isinstance(verdict, Rejected):
+        return EventAnswer(index, event_id, "rejected", verdict.code, verdict.pointer,
+                           verdict.detail, verdict.retryable)  # fmt: skip
+    if verdict.status is Status.CONFLICT:
+        return EventAnswer(index, event_id, "conflict", "event_conflict", sent.pointer(index),
+                           verdict.detail, retryable=False)  # fmt: skip
+    return EventAnswer(index, event_id, verdict.status, detail=verdict.detail)

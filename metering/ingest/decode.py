@@ -1,0 +1,337 @@
+"""From the bytes of a body to events and rejections: strict, and fast where nothing is odd.
+
+The fast way decodes with msgspec in C. On its own that would be too kind: it takes the last of two
+equal keys and reads -0 as 0. So a body is believed only if counting shows that no key can be there
+twice; the proof is in `_keys_are_once`. Everything else goes the careful way, which parses with the
+standard library, refuses what is not strict JSON, and says for each event what is wrong with it.
+Whatever the fast way accepts, the careful way accepts with the same result; a test holds them
+together.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any, NoReturn
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from accounts.keys import holds_secret
+from accounts.problems import Problem
+from metering.usage import event as usage_event
+from metering.usage import registers
+from metering.usage.event import OddNumber, Rejected, UsageEvent
+
+EVENTS_MAX = 1_000
+BODY_BYTES_MAX = 5 * 1024 * 1024
+DEPTH_MAX = 16
+KEYS_MAX = 10_000
+
+Name = Annotated[str, Meta(min_length=1, max_length=usage_event.NAME_MAX)]
+Quantity = Annotated[int, Meta(ge=0, le=usage_event.QUANTITY_MAX)]
+Optional = Name | None | UnsetType
+
+
+class Wire(Struct, forbid_unknown_fields=True, gc=False):
+    """An event as msgspec reads it, not yet believed."""
+
+    id: Name
+    source: Name
+    occurred_at: str
+    model: Name
+    usage: dict[str, Quantity]
+    project: Optional = UNSET
+    api_key: Optional = UNSET
+    agent: Optional = UNSET
+    session: Optional = UNSET
+    region: Optional = UNSET
+    service_class: Optional = UNSET
+
+
+class Refusal(Exception):
+    """Nothing of the body can be taken."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.detail)
+        self.problem = problem
+
+
+Decoded = list[UsageEvent | Rejected]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The events of a body in their order, each read or rejected."""
+
+    events: Decoded
+    single: bool  # one object, not an array of one
+
+    def pointer(self, index: int) -> str:
+        """Where an event stands in the body, as a JSON pointer."""
+        return "" if self.single else f"/{index}"
+
+
+_array = msgspec.json.Decoder(list[Wire])
+_single = msgspec.json.Decoder(Wire)
+_SPACED_COLON = re.compile(rb'"[ \t\r\n]+:')
+_NEGATIVE = re.compile(rb":[ \t\r\n]*-")
+
+
+def decode(body: bytes, *, lines: bool, now: datetime) -> Sent:
+    """What was sent, event by event; or a Refusal of the whole body."""
+    text = _text(body)
+    single = not lines and body.lstrip()[:1] == b"{"
+    try:
+        return Sent(_fast(body, text, lines=lines, single=single, now=now), single)
+    except (_NotPlain, msgspec.MsgspecError, RecursionError):
+        return Sent(_careful_lines(text, now) if lines else _careful(text, now), single)
+
+
+def _text(body: bytes) -> str:
+    if not body.strip():
+        raise Refusal(Problem("empty_body", "The body is empty; at least one event is needed."))
+    if body.startswith(b"\xef\xbb\xbf"):
+        raise Refusal(Problem("not_utf8", "The body begins with a byte order mark at byte 0."))
+    try:
+        return body.decode()
+    except UnicodeDecodeError as error:
+        detail = f"The body is not UTF-8: byte {error.start} cannot be decoded."
+        raise Refusal(Problem("not_utf8", detail)) from None
+
+
+# The fast way.
+
+
+class _NotPlain(Exception):
+    """Something here needs the careful way."""
+
+
+def _fast(body: bytes, text: str, *, lines: bool, single: bool, now: datetime) -> Decoded:
+    if not _is_plain(body, text):
+        raise _NotPlain
+    wires = _wires(body, lines=lines, single=single)
+    if not 0 < len(wires) <= EVENTS_MAX:
+        raise _NotPlain
+    names = _Names()
+    earliest, latest = now - usage_event.AGE_MAX, now + usage_event.AHEAD_MAX
+    is_time, instant_of = usage_event.TIME.fullmatch, datetime.fromisoformat
+    events: Decoded = []
+    for wire in wires:
+        if wire.id[0] == " " or wire.id[-1] == " " or not is_time(wire.occurred_at):
+            raise _NotPlain
+        try:
+            at = instant_of(wire.occurred_at)
+        except ValueError:
+            raise _NotPlain from None
+        if not earliest <= at <= latest:
+            raise _NotPlain
+        if at.tzinfo is not UTC:
+            at = at.astimezone(UTC)
+        events.append(names.event(wire, at))
+    _keys_are_once(body, names.keys)
+    return events
+
+
+def _is_plain(body: bytes, text: str) -> bool:
+    """Visible ASCII without escapes, secrets and minus signs: all but a few bodies are."""
+    return (
+        text.isascii()
+        and b"\\" not in body
+        and b"\x7f" not in body
+        and not holds_secret(text)
+        and not _NEGATIVE.search(body)
+        and not _SPACED_COLON.search(body)
+    )
+
+
+def _wires(body: bytes, *, lines: bool, single: bool) -> list[Wire]:
+    if lines:
+        return [_single.decode(line) for line in body.split(b"\n") if line.strip()]
+    return [_single.decode(body)] if single else _array.decode(body)
+
+
+def _keys_are_once(body: bytes, distinct: int) -> None:
+    """Raise unless the body has exactly as many keys as were decoded, so none of them twice.
+
+    There are no escapes and no space before a colon, so every key ends in `":`. A string value that
+    begins with a colon is counted too. The count is therefore at least the number of keys, which is
+    at least the number of distinct ones; where the ends are equal, so is what stands between.
+    """
+    if body.count(b'":') != distinct:
+        raise _NotPlain
+
+
+class _Names:
+    """What has few different values is looked at once per value, not once per event."""
+
+    def __init__(self) -> None:
+        self.keys = 0
+        self._seen: dict[tuple[object, ...], tuple[Any, int]] = {}
+        self._registers: set[str] = set(registers.CORE)
+
+    def event(self, wire: Wire, at: datetime) -> UsageEvent:
+        """The event, once its names are known to be good."""
+        session = wire.session if wire.session is not UNSET else None
+        self.keys += wire.session is not UNSET
+        if session is not None and not _is_session(session):
+            raise _NotPlain
+        key = (wire.source, wire.model, wire.project, wire.api_key, wire.agent, wire.region,
+               wire.service_class)  # fmt: skip
+        known = self._seen.get(key)
+        if known is None:
+            known = self._seen[key] = _checked(key)
+        (source, model, project, api_key, agent, region, service_class), keys = known
+        usage = wire.usage
+        if not usage.keys() <= self._registers:
+            self._learn(usage)
+        if not usage or len(usage) > usage_event.REGISTERS_MAX:
+            raise _NotPlain
+        self.keys += keys + len(usage)
+        return UsageEvent(wire.id, source, at, model, usage, project, api_key, agent, session,
+                          region, service_class)  # fmt: skip
+
+    def _learn(self, usage: Iterable[str]) -> None:
+        for name in usage:
+            if name == registers.REQUESTS or not registers.NAME.fullmatch(name):
+                raise _NotPlain
+            if len(self._registers) < KEYS_MAX:
+                self._registers.add(name)
+
+
+_is_session = usage_event.PATTERNS["session"].fullmatch
+_CHECKED = ("source", "model", "project", "api_key", "agent", "region", "service_class")
+_KEYS_ALWAYS = 3  # id, occurred_at, usage
+
+
+def _checked(values: tuple[object, ...]) -> tuple[Any, int]:
+    """The names without UNSET, and how many keys the object spent on them and on what it must."""
+    for name, value in zip(_CHECKED, values, strict=True):
+        if isinstance(value, str):
+            pattern = usage_event.PATTERNS.get(name)
+            good = pattern.fullmatch(value) if pattern else value.strip(" ") == value
+            if not good:
+                raise _NotPlain
+    keys = _KEYS_ALWAYS + sum(value is not UNSET for value in values)
+    return tuple(value if isinstance(value, str) else None for value in values), keys
+
+
+# The careful way.
+
+
+def _careful(text: str, now: datetime) -> Decoded:
+    value = _parse(text)
+    if isinstance(value, dict):
+        return [_event(value, now, "", "")]
+    if not isinstance(value, list):
+        detail = "The body is neither an object nor an array; send an event or an array of events."
+        raise Refusal(Problem("wrong_shape", detail))
+    if not value:
+        raise Refusal(Problem("empty_batch", "The array is empty; at least one event is needed."))
+    _not_too_many(len(value))
+    return [_event(item, now, f"/{index}", "") for index, item in enumerate(value)]
+
+
+def _careful_lines(text: str, now: datetime) -> Decoded:
+    """NDJSON: a line that cannot be read spoils that line alone."""
+    numbered = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
+    _not_too_many(len(numbered))
+    return [_line(line, number, index, now) for index, (number, line) in enumerate(numbered)]
+
+
+def _line(line: str, number: int, index: int, now: datetime) -> UsageEvent | Rejected:
+    try:
+        value = _parse(line)
+    except Refusal as refusal:
+        problem = refusal.problem
+        return Rejected(problem.code, f"/{index}", f"Line {number}: {problem.detail}")
+    return _event(value, now, f"/{index}", f"Line {number}: ")
+
+
+def _event(value: object, now: datetime, pointer: str, where: str) -> UsageEvent | Rejected:
+    try:
+        return usage_event.read(value, now=now)
+    except Rejected as rejected:
+        rejected.pointer = pointer + rejected.pointer
+        rejected.detail = where + rejected.detail
+        rejected.event_id = _id_of(value)
+        return rejected
+
+
+def _id_of(value: object) -> str | None:
+    """The id to answer with, if there is one that may be shown."""
+    event_id = value.get("id") if isinstance(value, dict) else None
+    if not isinstance(event_id, str) or usage_event.identifier_fault(event_id):
+        return None
+    return None if holds_secret(event_id) else event_id
+
+
+def _not_too_many(count: int) -> None:
+    if count > EVENTS_MAX:
+        detail = f"The body holds {count} events; at most {EVENTS_MAX} are allowed in one request."
+        raise Refusal(Problem("too_many_events", detail, {"limit": EVENTS_MAX, "received": count}))
+
+
+def _parse(text: str) -> object:
+    """Strict JSON: no key twice, no NaN, no more than so deep; numbers as they were written."""
+    try:
+        value = _strict.decode(text)
+    except json.JSONDecodeError as error:
+        detail = f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
+        raise Refusal(Problem("malformed_json", detail)) from None
+    except RecursionError:
+        raise _too_deep() from None
+    _not_too_deep(value)
+    return value
+
+
+def _not_too_deep(value: object) -> None:
+    level = [value]
+    for _ in range(DEPTH_MAX):
+        level = [child for parent in level for child in _children(parent)]
+        if not level:
+            return
+    raise _too_deep()
+
+
+def _children(value: object) -> Iterable[object]:
+    children: Iterable[object] = ()
+    if isinstance(value, list):
+        children = value
+    elif isinstance(value, dict):
+        children = value.values()
+    return [child for child in children if isinstance(child, list | dict)]
+
+
+def _too_deep() -> Refusal:
+    return Refusal(Problem("too_deep", f"The JSON is nested more than {DEPTH_MAX} deep."))
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        shown = "(an API key)" if holds_secret(twice) else ascii(twice[:64])
+        raise Refusal(Problem("duplicate_key", f"An object has the key {shown} twice."))
+    return found
+
+
+def _integer(text: str) -> int | OddNumber:
+    return OddNumber(text) if text == "-0" or len(text) > 18 else int(text)
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise Refusal(Problem("malformed_json", f"{name} is not JSON; send numbers, or leave it out."))
+
+
+_number: Callable[[str], Any] = OddNumber
+_strict = json.JSONDecoder(
+    object_pairs_hook=_object,
+    parse_int=_integer,
+    parse_float=_number,
+    parse_constant=_no_constant,
+)

@@ -1,0 +1,81 @@
+"""Rings for the roll-up after a commit: never slows, never fails the request that rang.
+
+The batch row is the work; this only shortens the wait for it. A thread of its own sends at most
+one message every fifth of a second, and none while a heap of them lies unread. A broker that is
+down is said once, and again only after it was up.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+
+from celery import Celery
+from django.conf import settings
+
+TASK = "metering.tasks.apply_pending_batches"
+PAUSE_S = 0.2
+UNREAD_MAX = 20
+PATIENCE_S = 1
+
+logger = logging.getLogger(__name__)
+
+_rung = threading.Event()
+_lock = threading.Lock()
+_owner = 0
+
+
+def ring() -> None:
+    """Ask for the roll-up to look; returns at once."""
+    if _owner != os.getpid():
+        _start()
+    _rung.set()
+
+
+def _start() -> None:
+    global _owner
+    with _lock:
+        if _owner != os.getpid():
+            _owner = os.getpid()
+            threading.Thread(target=_listen, name="doorbell", daemon=True).start()
+
+
+def _listen() -> None:
+    """Send what was rung for, and rest."""
+    app = Celery("doorbell", broker=settings.CELERY_BROKER_URL, set_as_current=False)
+    app.conf.update(
+        task_ignore_result=True,
+        broker_transport_options=settings.CELERY_BROKER_TRANSPORT_OPTIONS,
+        broker_connection_timeout=PATIENCE_S,
+    )
+    works = True
+    while True:
+        _rung.wait()
+        _rung.clear()
+        try:
+            _send(app)
+            works = True
+        except Exception as error:  # whatever it is, the sweeper finds the batch
+            if works:
+                logger.warning("the broker cannot be rung (%s); beat sweeps", type(error).__name__)
+            works = False
+        time.sleep(PAUSE_S if works else PATIENCE_S)
+
+
+def _send(app: Celery) -> None:
+    with app.connection_for_write(connect_timeout=PATIENCE_S) as connection:
+        connection.ensure_connection(max_retries=1, timeout=PATIENCE_S)
+        queue = app.conf.task_default_queue
+        if _unread(connection, queue) < UNREAD_MAX:
+            app.send_task(TASK, connection=connection, retry=False, expires=60)
+
+
+def _unread(connection: object, queue: str) -> int:
+    """How many messages wait in the queue; a queue that is not there yet holds none."""
+    try:
+        channel = connection.default_channel  # type: ignore[attr-defined]
+        return int(channel.queue_declare(queue, passive=True).message_count)
+    except Exception:  # each transport has its own way of saying that there is no such queue
+        return 0

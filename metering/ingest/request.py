@@ -1,0 +1,132 @@
+"""What an HTTP request says before anybody looks at its events: method, size, type, parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+from accounts.problems import Problem
+from metering.ingest.decode import BODY_BYTES_MAX, Refusal
+
+JSON = "application/json"
+LINES = ("application/x-ndjson", "application/ndjson")
+CHUNK_BYTES = 1 << 16
+
+Environ = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """How the sender wants to be answered."""
+
+    only_errors: bool = False
+    atomic: bool = False
+
+
+_VALUES = {"only": ("errors", "all"), "mode": ("partial", "atomic")}
+
+
+def parameters(query: str) -> Parameters:
+    """The query's parameters, each known, each at most once."""
+    if not query:
+        return Parameters()
+    found: dict[str, str] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name not in _VALUES:
+            raise _bad_parameter(f"{name[:40]!a} is not a parameter here; only and mode are.")
+        if name in found:
+            raise _bad_parameter(f"{name} is given more than once; give it once.")
+        if value not in _VALUES[name]:
+            allowed = " or ".join(_VALUES[name])
+            raise _bad_parameter(f"{name} is {value[:40]!a}; it can be {allowed}.")
+        found[name] = value
+    return Parameters(found.get("only") == "errors", found.get("mode") == "atomic")
+
+
+def _bad_parameter(detail: str) -> Refusal:
+    return Refusal(Problem("invalid_parameter", detail))
+
+
+def declared_length(environ: Environ) -> int | None:
+    """What Content-Length says, within bounds; None where the body comes in chunks."""
+    text = environ.get("CONTENT_LENGTH") or ""
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise _bad_parameter("Content-Length is not a number.")
+    length = int(text)
+    if length > BODY_BYTES_MAX:
+        raise _too_large(length)
+    return length
+
+
+def _too_large(received: int) -> Refusal:
+    detail = f"The body has {received} bytes or more; at most {BODY_BYTES_MAX} are allowed."
+    return Refusal(
+        Problem("body_too_large", detail, {"limit": BODY_BYTES_MAX, "received": received})
+    )
+
+
+def bearer(environ: Environ) -> str:
+    """The text after `Authorization: Bearer`."""
+    scheme, _, text = (environ.get("HTTP_AUTHORIZATION") or "").partition(" ")
+    text = text.strip()
+    if scheme.lower() != "bearer" or not text:
+        detail = "The Authorization header holds no Bearer key."
+        raise Refusal(Problem("missing_credentials", detail))
+    return text
+
+
+def is_lines(environ: Environ) -> bool:
+    """Whether the body is NDJSON rather than JSON; a refusal where it is neither."""
+    sent = environ.get("CONTENT_TYPE") or ""
+    media_type, _, rest = sent.partition(";")
+    media_type = media_type.strip().lower()
+    charset = rest.lower().replace(" ", "").replace('"', "")
+    if "charset=" in charset and "charset=utf-8" not in charset:
+        detail = "The charset is not utf-8; JSON is sent in UTF-8 here."
+        raise Refusal(Problem("unsupported_media_type", detail))
+    if media_type == JSON:
+        return False
+    if media_type in LINES:
+        return True
+    detail = f"Content-Type is {media_type[:60]!a}; it can be {JSON} or {' or '.join(LINES)}."
+    raise Refusal(Problem("unsupported_media_type", detail))
+
+
+def refuse_encoding(environ: Environ) -> None:
+    """Only bodies as they are, for now."""
+    encoding = (environ.get("HTTP_CONTENT_ENCODING") or "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        detail = f"Content-Encoding is {encoding[:40]!a}; send the body as it is (identity)."
+        raise Refusal(Problem("unsupported_encoding", detail))
+
+
+def body(environ: Environ, length: int | None) -> bytes:
+    """The whole body, never more than is allowed, whether or not its length was declared."""
+    stream = environ["wsgi.input"]
+    wanted = BODY_BYTES_MAX + 1 if length is None else length
+    chunks: list[bytes] = []
+    received = 0
+    while received < wanted:
+        size = wanted - received if length else min(CHUNK_BYTES, wanted - received)
+        chunk = _read(stream, size)
+        if not chunk:
+            break
+        chunks.append(chunk)
+        received += len(chunk)
+    if received > BODY_BYTES_MAX:
+        raise _too_large(received)
+    if length is not None and received < length:
+        detail = f"The body ended after {received} of {length} bytes; nothing was stored."
+        raise Refusal(Problem("request_timeout", detail))
+    return b"".join(chunks)
+
+
+def _read(stream: Any, size: int) -> bytes:
+    """Some more of the body; nothing where the sender is gone."""
+    try:
+        return bytes(stream.read(size))
+    except OSError:
+        return b""

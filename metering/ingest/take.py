@@ -1,0 +1,105 @@
+"""From what was sent to a verdict on each event: find its project, fingerprint it, store it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import Connection
+
+from metering.ingest.callers import Caller
+from metering.ingest.decode import Sent
+from metering.ingest.pool import connected
+from metering.store import AllOrNothing, Incoming, Outcome, Status, Stored, store
+from metering.usage.event import Rejected, UsageEvent
+from metering.usage.fingerprint import fingerprint
+
+Verdict = Outcome | Rejected
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A verdict on each event in its place, and the batch, if anything was stored."""
+
+    verdicts: Sequence[Verdict]
+    batch_id: int | None = None
+    news: bool = False  # whether there is something for the roll-up
+
+
+def take(caller: Caller, sent: Sent, *, atomic: bool) -> Taken:
+    """Store what can be stored; in atomic mode all or nothing."""
+    with connected() as connection:
+        placed = _placed(connection, caller, sent)
+        incoming = [item for item in placed if isinstance(item, Incoming)]
+        rejected = [item for item in placed if isinstance(item, Rejected)]
+        if atomic and rejected:
+            return Taken(_spoiled(sent, placed))
+        if not incoming:
+            return Taken(rejected)
+        try:
+            stored = store(
+                connection,
+                caller.organization_id,
+                caller.api_key_id,
+                incoming,
+                rejected=len(rejected),
+                atomic=atomic,
+            )
+        except AllOrNothing as refusal:
+            return Taken(_spoiled(sent, refusal.outcomes))
+        caller.note_use(connection)
+    return _taken(placed, stored)
+
+
+def _placed(connection: Connection[Any], caller: Caller, sent: Sent) -> list[Incoming | Rejected]:
+    """Each event with the row of its project, or the reason why there is none."""
+    slugs = {event.project for event in sent.events if isinstance(event, UsageEvent)}
+    caller.learn_projects(connection, slugs)
+    rows = {slug: caller.project_id(slug) for slug in slugs}
+    placed: list[Incoming | Rejected] = []
+    for index, event in enumerate(sent.events):
+        if isinstance(event, Rejected):
+            placed.append(event)
+        elif (project_id := rows[event.project]) is None:
+            placed.append(_unknown_project(caller, event, sent.pointer(index)))
+        else:
+            placed.append(Incoming(index, event, project_id, fingerprint(event, project_id)))
+    return placed
+
+
+def _unknown_project(caller: Caller, event: UsageEvent, pointer: str) -> Rejected:
+    """The same words whether it never was, is archived, is another's, or is not for this key."""
+    return Rejected(
+        "unknown_project",
+        f"{pointer}/project",
+        f"This key can report for no project {caller.project_of(event.project)!a}. Make it on the "
+        "portal's Projects page, or correct the name, and send the event again with the same id.",
+        retryable=True,
+    )
+
+
+def _taken(placed: Sequence[Incoming | Rejected], stored: Stored) -> Taken:
+    if len(stored.outcomes) == len(placed):
+        verdicts: Sequence[Verdict] = stored.outcomes
+    else:
+        outcomes = iter(stored.outcomes)
+        verdicts = [item if isinstance(item, Rejected) else next(outcomes) for item in placed]
+    return Taken(verdicts, stored.batch_id, news=stored.count(Status.ACCEPTED) > 0)
+
+
+def _spoiled(sent: Sent, found: Iterable[Incoming | Rejected | Outcome]) -> list[Verdict]:
+    """In atomic mode: what was at fault keeps its reason, and everything else was not stored."""
+    return [
+        item
+        if isinstance(item, Rejected)
+        or (isinstance(item, Outcome) and item.status is Status.CONFLICT)
+        else Rejected(
+            "batch_refused",
+            sent.pointer(item.ordinal),
+            "Nothing is wrong with this event, but mode=atomic was asked for and another one could "
+            "not be taken. Mend that one and send the whole batch again.",
+            retryable=True,
+        )
+        for item in found
+    ]

@@ -1,0 +1,312 @@
+"""From pending batches to readings: claimed with a lease, summed in the database, applied once.
+
+Adding a batch to the readings and marking it applied are one transaction, so a batch is in them
+wholly and once, in whatever order, however split, and however often its message came.
+
+A batch fails by itself: groups hold only batches that were never tried. One that was tried before,
+be it that it failed or that its worker died, goes alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
+from django.db.utils import Error, OperationalError
+
+GROUP_MAX = 200  # batches a transaction
+LEASE = timedelta(seconds=120)
+ATTEMPTS_MAX = 5
+PAUSES = (timedelta(seconds=1), timedelta(seconds=5), timedelta(seconds=30), timedelta(minutes=2))
+ERROR_LENGTH_MAX = 500
+
+Parameters = dict[str, Any]
+
+logger = logging.getLogger(__name__)
+
+
+class LeaseLost(Exception):
+    """Somebody else has the batch now: whatever was summed here must not count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Batches that are ours until the lease ends."""
+
+    token: uuid.UUID
+    organization_ids: Sequence[int]
+    batch_ids: Sequence[int]
+    received_first_at: datetime
+    received_last_at: datetime
+    attempts: int
+
+    def __len__(self) -> int:
+        return len(self.batch_ids)
+
+    def parts(self) -> list[Claim]:
+        """The same batches, one by one."""
+        return [
+            Claim(self.token, [organization_id], [batch_id], self.received_first_at,
+                  self.received_last_at, self.attempts)
+            for organization_id, batch_id in zip(
+                self.organization_ids, self.batch_ids, strict=True)
+        ]  # fmt: skip
+
+
+CLAIM = """
+    WITH open AS (
+        SELECT organization_id, id FROM metering_ingestbatch
+        WHERE state = 'pending' AND {attempts}
+          AND (lease_until IS NULL OR lease_until < clock_timestamp())
+        ORDER BY id LIMIT %(limit)s
+        FOR UPDATE SKIP LOCKED
+    )
+    UPDATE metering_ingestbatch batch
+    SET lease_token = %(token)s, lease_until = clock_timestamp() + %(lease)s,
+        attempts = attempts + 1
+    FROM open
+    WHERE batch.organization_id = open.organization_id AND batch.id = open.id
+    RETURNING batch.organization_id, batch.id, batch.received_at, batch.attempts
+"""
+
+
+ABANDON = """
+    UPDATE metering_ingestbatch
+    SET state = 'failed', lease_token = NULL, last_error = 'its worker died again and again'
+    WHERE state = 'pending' AND attempts >= %(attempts_max)s
+      AND lease_token IS NOT NULL AND lease_until < clock_timestamp()
+"""
+
+
+def claim(limit: int = GROUP_MAX, *, lease: timedelta = LEASE) -> Claim | None:
+    """Take open batches that nobody works on: a group of untried ones, or one that was tried."""
+    with connection.cursor() as cursor:
+        cursor.execute(ABANDON, {"attempts_max": ATTEMPTS_MAX})
+    for attempts, most in (("attempts = 0", limit), ("attempts > 0", 1)):
+        token = uuid.uuid4()
+        with transaction.atomic(), connection.cursor() as cursor:
+            parameters: Parameters = {"limit": most, "token": token, "lease": lease}
+            cursor.execute(CLAIM.format(attempts=attempts), parameters)
+            rows = sorted(cursor.fetchall())
+        if rows:
+            moments = [row[2] for row in rows]
+            return Claim(
+                token=token,
+                organization_ids=[row[0] for row in rows],
+                batch_ids=[row[1] for row in rows],
+                received_first_at=min(moments),
+                received_last_at=max(moments),
+                attempts=max(row[3] for row in rows),
+            )
+    return None
+
+
+APPLIED = """
+    UPDATE metering_ingestbatch batch
+    SET state = 'applied', applied_at = clock_timestamp(), lease_token = NULL, lease_until = NULL,
+        last_error = ''
+    FROM unnest(%(organization_ids)s::bigint[], %(batch_ids)s::bigint[])
+         AS ours (organization_id, id)
+    WHERE batch.organization_id = ours.organization_id AND batch.id = ours.id
+      AND batch.state = 'pending' AND batch.lease_token = %(token)s
+"""
+
+# Which events: those of our batches, in the partitions of the time in which they came.
+OURS = """
+    FROM unnest(%(organization_ids)s::bigint[], %(batch_ids)s::bigint[])
+         AS ours (organization_id, batch_id)
+    JOIN metering_event event
+      ON event.organization_id = ours.organization_id AND event.batch_id = ours.batch_id
+     AND event.received_at BETWEEN %(received_first_at)s AND %(received_last_at)s
+"""
+OF_ORGANIZATION = """
+    FROM metering_ingestbatch ours
+    JOIN metering_event event
+      ON event.organization_id = ours.organization_id AND event.batch_id = ours.id
+     AND event.received_at = ours.received_at
+    WHERE ours.organization_id = %(organization_id)s AND ours.state = 'applied'
+"""
+
+# Keys first, in a statement of its own: what another worker is adding at the same moment is waited
+# for, and seen by the next statement. Everybody adds in one order, so nobody waits in a circle.
+_KEY = "organization_id, project_id, model, api_key, agent, region, service_class"
+_KEY_OF_EVENT = """
+    event.organization_id, event.project_id, event.model, coalesce(event.api_key, '') AS api_key,
+    coalesce(event.agent, '') AS agent, coalesce(event.region, '') AS region,
+    coalesce(event.service_class, '') AS service_class
+"""
+INTERN = """
+    INSERT INTO metering_ratingkey ({key})
+    SELECT {key} FROM (SELECT DISTINCT {key_of_event} {events}) AS used
+    WHERE NOT EXISTS (SELECT FROM metering_ratingkey known
+        WHERE (known.organization_id, known.project_id, known.model, known.api_key, known.agent,
+               known.region, known.service_class)
+            = (used.organization_id, used.project_id, used.model, used.api_key, used.agent,
+               used.region, used.service_class))
+    ORDER BY {key}
+    ON CONFLICT DO NOTHING
+"""
+# One row per quarter-hour, rating key and register: the five registers with columns of their own,
+# the derived one, and whatever else the events carry. A key that is missing is refused by the
+# table, not left out by the join.
+ADD = """
+    WITH event AS MATERIALIZED (
+        SELECT {key_of_event},
+               date_bin('15 minutes', event.occurred_at, '2000-01-01T00:00Z') AS starts_at,
+               event.input, event.cache_read, event.cache_write, event.output, event.reasoning,
+               event.other
+        {events}
+    ), total AS (
+        SELECT {key}, starts_at, sum(input) AS input, sum(cache_read) AS cache_read,
+               sum(cache_write) AS cache_write, sum(output) AS output,
+               sum(reasoning) AS reasoning, count(*)::numeric AS requests
+        FROM event GROUP BY {key}, starts_at
+    ), summed AS (
+        SELECT {key}, starts_at, register, quantity
+        FROM total CROSS JOIN LATERAL (VALUES ('input', input), ('cache_read', cache_read),
+            ('cache_write', cache_write), ('output', output), ('reasoning', reasoning),
+            ('requests', requests)) AS one (register, quantity)
+        WHERE quantity IS NOT NULL
+        UNION ALL
+        SELECT {key}, starts_at, one.key, sum(one.value::numeric)
+        FROM event CROSS JOIN LATERAL jsonb_each_text(event.other) AS one
+        WHERE event.other IS NOT NULL
+        GROUP BY {key}, starts_at, one.key
+    )
+    INSERT INTO metering_reading AS reading
+        (organization_id, starts_at, rating_key_id, register, quantity)
+    SELECT organization_id, starts_at, known.id, register, quantity::bigint
+    FROM summed LEFT JOIN metering_ratingkey known USING ({key})
+    ORDER BY organization_id, starts_at, known.id, register
+    ON CONFLICT (organization_id, starts_at, rating_key_id, register)
+    DO UPDATE SET quantity = reading.quantity + excluded.quantity
+"""
+
+
+def _add(cursor: CursorWrapper, events: str, parameters: Parameters) -> None:
+    """Sum events into the readings; `events` is one of the two texts above."""
+    for statement in (INTERN, ADD):
+        text = statement.format(key=_KEY, key_of_event=_KEY_OF_EVENT, events=events)
+        cursor.execute(text, parameters)
+
+
+def apply(claim: Claim) -> None:
+    """Add the batches to the readings and mark them, in one transaction; or raise and do neither.
+
+    Marking comes first: it locks the batches, so that nobody can claim them while we sum.
+    """
+    parameters: Parameters = {
+        "organization_ids": list(claim.organization_ids),
+        "batch_ids": list(claim.batch_ids),
+        "token": claim.token,
+        "received_first_at": claim.received_first_at,
+        "received_last_at": claim.received_last_at,
+    }
+    with transaction.atomic(), connection.cursor() as cursor:
+        _share(claim.organization_ids)
+        cursor.execute(APPLIED, parameters)
+        if cursor.rowcount != len(claim):
+            raise LeaseLost(f"{len(claim) - cursor.rowcount} of {len(claim)} batches are not ours")
+        _add(cursor, OURS, parameters)
+
+
+FAILED = """
+    UPDATE metering_ingestbatch
+    SET lease_token = NULL, lease_until = clock_timestamp() + %(pause)s, last_error = %(error)s,
+        attempts = attempts - %(outage)s::int,
+        state = CASE WHEN attempts - %(outage)s::int >= %(attempts_max)s THEN 'failed'
+                ELSE state END
+    WHERE organization_id = %(organization_id)s AND id = %(batch_id)s
+      AND state = 'pending' AND lease_token = %(token)s
+"""
+
+
+def apply_or_postpone(claim: Claim) -> int:
+    """Apply a claim; where that fails, batch by batch, so that one cannot hold up the others.
+
+    Returns how many batches were applied.
+    """
+    try:
+        apply(claim)
+    except LeaseLost as lost:
+        logger.warning("a lease was lost: %s", lost)
+        return 0
+    except Error as error:
+        if len(claim) > 1:
+            return sum(apply_or_postpone(part) for part in claim.parts())
+        postpone(claim, error)
+        return 0
+    return len(claim)
+
+
+def postpone(claim: Claim, error: Exception) -> None:
+    """Give a batch back with its error: later again, or failed once it was tried often enough.
+
+    A database that is down, locked or too busy is not the batch's fault and does not count.
+    """
+    pause = PAUSES[min(claim.attempts, len(PAUSES)) - 1]
+    logger.error("batch %s was not applied: %s", claim.batch_ids, error)
+    parameters: Parameters = {
+        "organization_id": claim.organization_ids[0],
+        "batch_id": claim.batch_ids[0],
+        "token": claim.token,
+        "pause": pause,
+        "error": str(error)[:ERROR_LENGTH_MAX],
+        "attempts_max": ATTEMPTS_MAX,
+        "outage": isinstance(error, OperationalError),
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(FAILED, parameters)
+
+
+def apply_pending(limit: int = GROUP_MAX) -> int:
+    """Claim once and apply; how many batches were claimed. Zero means that nothing is open."""
+    claimed = claim(limit)
+    if claimed is None:
+        return 0
+    apply_or_postpone(claimed)
+    return len(claimed)
+
+
+def retry_failed(organization_id: int, batch_id: int) -> bool:
+    """Put a failed batch back to work. False: it is not failed, or somebody did so before."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE metering_ingestbatch SET state = 'pending', attempts = 0, lease_until = NULL"
+            " WHERE organization_id = %s AND id = %s AND state = 'failed'",
+            [organization_id, batch_id],
+        )
+        return bool(cursor.rowcount == 1)
+
+
+def rebuild(organization_id: int) -> None:
+    """Make the organization's readings anew from the events of its applied batches.
+
+    Waits for roll-ups under way, and they wait for it. Rating keys stay, so nothing else changes.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_lock_of(organization_id)])
+        cursor.execute("DELETE FROM metering_reading WHERE organization_id = %s", [organization_id])
+        _add(cursor, OF_ORGANIZATION, {"organization_id": organization_id})
+
+
+_LOCK = 0x6B74_0000_0000_0000  # "kt"; the organization's number is added
+
+
+def _lock_of(organization_id: int) -> int:
+    return _LOCK + organization_id
+
+
+def _share(organization_ids: Sequence[int]) -> None:
+    """Keep a rebuild of these organizations out for the rest of the transaction."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock_shared(id) FROM unnest(%s::bigint[]) AS id",
+            [[_lock_of(one) for one in sorted(set(organization_ids))]],
+        )

@@ -1,0 +1,43 @@
+"""Doorbells. Each may ring twice or not at all: the rows say what there is to do."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+
+from celery import shared_task
+from django.db import connection, transaction
+from django.utils import timezone
+
+from metering import partitions, rollup
+from metering.models import Heartbeat
+
+BUSY_S = 20.0  # then let others have the worker; whatever is left is found by the next ring
+
+logger = logging.getLogger(__name__)
+
+
+@shared_task
+def apply_pending_batches() -> None:
+    """Add to the readings whatever is pending, until nothing is or the time is up."""
+    stop_at = time.monotonic() + BUSY_S
+    while rollup.apply_pending() and time.monotonic() < stop_at:
+        pass
+
+
+@shared_task
+def say_alive() -> None:
+    """Leave a sign of life."""
+    Heartbeat.objects.update_or_create(
+        worker=socket.gethostname(), defaults={"seen_at": timezone.now()}
+    )
+
+
+@shared_task
+def make_event_partitions() -> None:
+    """Make the partitions of the weeks ahead."""
+    with transaction.atomic():
+        made = partitions.ensure(connection, timezone.now())
+    if made:
+        logger.info("made partitions %s", ", ".join(made))

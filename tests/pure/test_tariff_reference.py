@@ -1,0 +1,69 @@
+"""The examples of docs/reference/tariff.md are rated as they stand there."""
+
+import json
+import re
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from billing.rating.calendar import HOLIDAYS_MAX, RULES_MAX, WINDOWS_MAX
+from billing.rating.difference import still_owed
+from billing.rating.graduated import STEPS_MAX
+from billing.rating.rate import rate
+from billing.rating.tariff import (
+    ALLOWANCES_MAX,
+    COMPONENTS_MAX,
+    MODELS_MAX,
+    NAMES_MAX,
+    SHAPES,
+    parse,
+)
+from tests.pure.tariffs import costs, used, whole
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs/reference/tariff.md").read_text()
+EXAMPLE = re.compile(r"```json\n(.*?)```.*?\n\| used from.*?\n\|[-|]+\n(.*?)\n\n", re.DOTALL)
+
+
+def examples() -> list[Any]:
+    found = []
+    for document, table in EXAMPLE.findall(PAGE):
+        cells = [
+            [cell.strip(" *") for cell in row.strip("|").split("|")] for row in table.splitlines()
+        ]
+        found.append((json.loads(document), cells[:-1], cells[-1][-1]))
+    return found
+
+
+def test_each_shape_has_an_example() -> None:
+    shapes = {part["shape"] for document, *_ in examples() for part in document["components"]}
+    assert shapes == SHAPES.keys()
+    assert PAGE.count("```json") == len(examples())
+
+
+@pytest.mark.parametrize(("document", "cells", "together"), examples())
+def test_an_example_comes_out_as_written(
+    document: dict[str, Any], cells: list[list[str]], together: str
+) -> None:
+    stretches = whole(parse(document))
+    usage = [
+        used(int(quantity.replace(",", "")), register, on=on, model=model)
+        for on, model, register, quantity, *_ in cells
+    ]
+    assert costs(rate(usage, stretches)) == Decimal(together)
+    assert sum(Decimal(amount) for *_, amount in cells) == Decimal(together)
+    for number, (*_, lines, amount) in enumerate(cells):
+        before = rate(usage[:number], stretches)
+        added = still_owed(rate(usage[: number + 1], stretches), before)
+        assert " and ".join(f"{line.quantity:,} @ {line.unit_price}" for line in added) == lines
+        assert costs(added) == Decimal(amount)
+
+
+def test_the_limits_are_those_of_the_code() -> None:
+    limits = (
+        f"{COMPONENTS_MAX:,} components, {ALLOWANCES_MAX} allowances, {MODELS_MAX} models and "
+        f"{NAMES_MAX} registers, regions or classes each, {STEPS_MAX} steps, {RULES_MAX} rules, "
+        f"{WINDOWS_MAX} windows, {HOLIDAYS_MAX:,} holidays"
+    )
+    assert limits in PAGE.replace("\n", " ")
