@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,18 +17,7 @@ for folder in (HERE, HERE.parent / "src"):  # so that it runs from the repositor
 from kilotoken import Meter  # noqa: E402
 from kilotoken_fake import FakeKilotoken  # noqa: E402
 from provider_fake import FakeProvider  # noqa: E402
-
-KEY = "kt_test_0123456789"
-
-
-def eventually(condition: Callable[[], Any], within_s: float = 10) -> Any:
-    """Wait for a condition, with a deadline, and return what it said."""
-    pause = threading.Event()
-    for _ in range(int(within_s / 0.01)):
-        if said := condition():
-            return said
-        pause.wait(0.01)
-    raise AssertionError(f"did not happen within {within_s} s")
+from waiting import KEY  # noqa: E402
 
 
 @pytest.fixture

@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conftest import HERE, KEY, eventually
 from kilotoken import Meter
 from kilotoken.collector import Collector, main
 from kilotoken.mapping import PRESETS, LineMapping, UnreadableLine, from_document
 from kilotoken_fake import FakeKilotoken
-from test_spool import finish
+from waiting import KEY, eventually, finish, start
 
 USAGE = {"prompt_tokens": 31, "total_tokens": 51, "completion_tokens": 20,
          "prompt_tokens_details": {"cached_tokens": 16}}  # fmt: skip
@@ -284,25 +282,17 @@ def test_the_command_reads_what_is_there_sends_it_and_stops(
 def test_a_killed_collector_goes_on_without_a_gap_or_a_double(
     log: Path, server: FakeKilotoken, tmp_path: Path
 ) -> None:
-    import subprocess
-
-    def follow() -> subprocess.Popen[str]:
-        mapping = tmp_path / "map.json"
-        mapping.write_text(json.dumps({"occurred_at": "t", "model": "m", "usage": "usage"}))
-        return subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "kilotoken.collector", "--source", "logs",
-             "--map", str(mapping), "--spool", str(tmp_path / "spool"), str(log)],
-            env={**os.environ, "PYTHONPATH": str(HERE.parent / "src"), "KILOTOKEN_KEY": KEY,
-                 "KILOTOKEN_URL": server.url},
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        )  # fmt: skip
-
+    mapping = tmp_path / "map.json"
+    mapping.write_text(json.dumps({"occurred_at": "t", "model": "m", "usage": "usage"}))
+    follow = ["-m", "kilotoken.collector", "--source", "logs", "--map", mapping,
+              "--spool", tmp_path / "spool", log]  # fmt: skip
+    where = {"KILOTOKEN_KEY": KEY, "KILOTOKEN_URL": server.url}
     append(log, "".join(line(number) for number in range(50)))
-    process = follow()
+    process = start(*follow, **where)
     eventually(lambda: len(server.stored) == 50)
     finish(process, kill=True)
     append(log, "".join(line(number) for number in range(50, 80)))
-    process = follow()
+    process = start(*follow, **where)
     eventually(lambda: len(server.stored) == 80)
     process.send_signal(signal.SIGTERM)
     said = " ".join(finish(process))

@@ -18,11 +18,11 @@ from typing import Any
 
 import pytest
 
-from conftest import HERE, KEY
 from kilotoken import Meter
 from kilotoken.litellm_callback import offer_call
 from kilotoken_fake import FakeKilotoken
 from provider_fake import CHAT_REGISTERS, CHAT_USAGE, MESSAGE_REGISTERS, FakeProvider
+from waiting import KEY, SOURCES
 
 PYTHON = os.environ.get("LITELLM_PYTHON", sys.executable)
 BEGIN = """
@@ -44,7 +44,7 @@ def run_litellm(
         pytest.skip("litellm is not installed (228 MB); LITELLM_PYTHON may name one that has it")
 
     def run(script: str) -> None:
-        environment = {**os.environ, "PYTHONPATH": str(HERE.parent / "src"),
+        environment = {**os.environ, "PYTHONPATH": str(SOURCES),
                        "LITELLM_LOCAL_MODEL_COST_MAP": "True"}  # fmt: skip
         arguments = [server.url, provider.url, KEY, str(tmp_path / "spool")]
         subprocess.run([PYTHON, "-c", BEGIN + script, *arguments], env=environment, check=True,

@@ -14,10 +14,9 @@ from typing import Any
 
 import pytest
 
-from conftest import KEY, eventually
 from kilotoken import AsyncMeter, Meter, labels
 from kilotoken_fake import FakeKilotoken, Say
-from test_spool import NOBODY, finish, start
+from waiting import KEY, NOBODY, eventually, finish, start
 
 
 def test_an_event_is_recorded_sent_and_counted(meter: Meter, server: FakeKilotoken) -> None:
@@ -197,7 +196,7 @@ meter = Meter(url, key, source="tests", spool=spool, wait_s=0)
 for count in range(20):
     meter.record(model="m", usage={"input": count})
 """
-    finish(start(script, server.url, KEY, tmp_path / "spool"))
+    finish(start("-c", script, server.url, KEY, tmp_path / "spool"))
     assert len(server.stored) == 20
 
 
@@ -222,7 +221,7 @@ for child in children:
     assert os.waitpid(child, 0)[1] == 0
 print(meter.record(model="parent", usage={"input": 3}), flush=True)
 """
-    said = finish(start(script, server.url, KEY, tmp_path / "spool"))
+    said = finish(start("-c", script, server.url, KEY, tmp_path / "spool"))
     assert len(said) == 5
     assert sorted(server.ids) == sorted(said)
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from conftest import KEY
 from kilotoken.counting import Complaints, Counts
 from kilotoken.event import Event, instant, new_id
 from kilotoken.posting import Poster
 from kilotoken.sending import HELD_S, REFUSALS_MAX, Sender
 from kilotoken.spool import Spool, owner_of
 from kilotoken_fake import FakeKilotoken, Say
+from waiting import KEY
 
 NOW_S = 1_794_996_450.0
 HOUR_S, DAY_S = 3600, 86_400

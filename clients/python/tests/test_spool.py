@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from conftest import HERE, KEY, eventually
 from kilotoken import Meter
 from kilotoken.spool import Place, Spool, SpoolFull
 from kilotoken_fake import FakeKilotoken, Say
-
-NOBODY = "http://127.0.0.1:1"
+from waiting import KEY, NOBODY, eventually, finish, start
 
 # Records forever and says each id once it is on disk.
 RECORDER = """
@@ -32,28 +26,12 @@ sys.stdin.read()
 """
 
 
-def start(script: str, *arguments: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", script, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(HERE.parent / "src")},
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
-def finish(process: subprocess.Popen[str], kill: bool = False) -> list[str]:
-    if kill:
-        os.kill(process.pid, signal.SIGKILL)
-    with process:
-        out, _ = process.communicate(timeout=20)
-    return out.split()
-
-
 def test_events_of_a_killed_process_are_sent_by_the_next_one_and_count_once(
     server: FakeKilotoken, make_meter: Callable[..., Meter], tmp_path: Path
 ) -> None:
     spool = tmp_path / "spool"
     server.always = Say(cut=True, store=True)  # the server keeps them, and its answers get lost
-    process = start(RECORDER, server.url, KEY, spool, 40)
+    process = start("-c", RECORDER, server.url, KEY, spool, 40)
     assert process.stdout is not None
     said = [process.stdout.readline().strip() for _ in range(40)]
     eventually(lambda: server.stored)
@@ -71,7 +49,7 @@ def test_a_process_killed_in_the_middle_loses_nothing_that_it_was_promised(
     server: FakeKilotoken, make_meter: Callable[..., Meter], tmp_path: Path
 ) -> None:
     spool = tmp_path / "spool"
-    process = start(RECORDER, server.url, KEY, spool, 10**9)
+    process = start("-c", RECORDER, server.url, KEY, spool, 10**9)
     assert process.stdout is not None
     said = [process.stdout.readline().strip() for _ in range(30)]
     said += finish(process, kill=True)
@@ -86,7 +64,7 @@ def test_several_processes_share_a_folder_and_one_sends_for_all(
     server: FakeKilotoken, tmp_path: Path
 ) -> None:
     spool = tmp_path / "spool"
-    processes = [start(RECORDER, server.url, KEY, spool, 50) for _ in range(2)]
+    processes = [start("-c", RECORDER, server.url, KEY, spool, 50) for _ in range(2)]
     said = []
     for process in processes:
         assert process.stdout is not None
@@ -101,7 +79,7 @@ def test_several_processes_share_a_folder_and_one_sends_for_all(
 def test_when_the_sending_process_dies_another_takes_over(
     server: FakeKilotoken, make_meter: Callable[..., Meter], tmp_path: Path
 ) -> None:
-    process = start(RECORDER, server.url, KEY, tmp_path / "spool", 1)
+    process = start("-c", RECORDER, server.url, KEY, tmp_path / "spool", 1)
     eventually(lambda: server.stored)  # it holds the lease
     meter = make_meter()
     assert not meter._engine_now().spool.lease()

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from conftest import eventually
 from kilotoken import Meter, by_characters
 from kilotoken_fake import FakeKilotoken
 from provider_fake import MESSAGE_REGISTERS, WORDS, FakeProvider
+from waiting import eventually
 
 anthropic = pytest.importorskip("anthropic", reason="the anthropic package is not installed")
 

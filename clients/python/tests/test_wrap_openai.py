@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from conftest import eventually
 from kilotoken import Meter, by_characters, labels
 from kilotoken_fake import FakeKilotoken
 from provider_fake import CHAT_REGISTERS, RESPONSES_REGISTERS, WORDS, FakeProvider
+from waiting import eventually
 
 openai = pytest.importorskip("openai", reason="the openai package is not installed")
 
