@@ -166,11 +166,11 @@ class Meter:
         up_to = engine.spool.last()
         engine.pump.hurry()
         pause = threading.Event()
-        while engine.spool.count(up_to=up_to, due_by_s=self._clock()):
+        while engine.spool.waits(up_to, self._clock()):
             if time.monotonic() >= deadline or engine.sender.held:
                 return False
             pause.wait(POLL_S)  # it may be another process that sends
-        return engine.spool.count(up_to=up_to) == 0
+        return not engine.spool.waits(up_to)
 
     def close(self, timeout_s: float = EXIT_S) -> bool:
         """Flush, then stop. What could not be sent stays on disk for the next process."""

@@ -8,6 +8,7 @@ because its file locks die with it.
 from __future__ import annotations
 
 import hashlib
+import math
 import sqlite3
 import threading
 from collections.abc import Iterable, Sequence
@@ -118,18 +119,20 @@ class Spool:
                 "UPDATE event SET due_at = ?, refusals = refusals + 1 WHERE seq = ?", later
             )
 
-    def count(self, *, up_to: int | None = None, due_by_s: float | None = None) -> int:
-        """How many events wait here for this address and key."""
+    def waits(self, up_to: int, due_by_s: float = math.inf) -> bool:
+        """Whether any event up to a sequence number is still here, and due by a time."""
         with self._lock:
             row = self._rows.execute(
-                "SELECT count(*) FROM event WHERE owner = ? AND seq <= ? AND due_at <= ?",
-                (
-                    self.owner,
-                    (1 << 62) if up_to is None else up_to,
-                    1e18 if due_by_s is None else due_by_s,
-                ),
+                "SELECT EXISTS (SELECT 1 FROM event WHERE owner = ? AND seq <= ? AND due_at <= ?)",
+                (self.owner, up_to, due_by_s),
             ).fetchone()
-        return int(row[0])
+        return bool(row[0])
+
+    def count(self) -> int:
+        """How many events wait here for this address and key."""
+        with self._lock:
+            row = self._rows.execute("SELECT count(*) FROM event WHERE owner = ?", (self.owner,))
+            return int(row.fetchone()[0])
 
     def last(self) -> int:
         """The highest sequence number ever given."""
