@@ -285,6 +285,14 @@ def test_a_request_abandoned_while_the_disk_hangs_is_recorded_all_the_same(
     assert len(server.stored) == 1
 
 
+def test_nobody_can_take_an_offered_event_back(meter: Meter, server: FakeKilotoken) -> None:
+    offer = meter.offer(model="m", usage={"input": 1})
+    assert offer is not None
+    assert not offer.kept.cancel()
+    assert meter.flush(10)
+    assert server.ids == [offer.id]
+
+
 def test_the_clock_of_the_meter_is_its_own(
     make_meter: Callable[..., Meter], server: FakeKilotoken
 ) -> None:

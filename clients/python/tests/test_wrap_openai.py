@@ -136,6 +136,21 @@ def test_an_interrupted_stream_is_estimated_only_if_that_was_asked_for(
     assert letters()[0]["code"] == "usage_not_reported"
 
 
+@pytest.mark.parametrize("managed", [False, True])
+def test_a_closed_stream_is_recorded_at_once_though_somebody_still_holds_it(
+    client: Any, meter: Meter, managed: bool
+) -> None:
+    if managed:
+        with client.chat.completions.stream(**ASK) as stream:
+            next(iter(stream))
+    else:
+        stream = client.chat.completions.create(**ASK, stream=True)
+        next(stream)
+        stream.close()
+    assert meter.counts.unmeasured == 1
+    del stream
+
+
 def read_two(client: Any, way: str) -> None:
     stream = client.chat.completions.create(**ASK, stream=True)
     if way == "with":
