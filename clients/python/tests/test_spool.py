@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,6 +75,28 @@ def test_several_processes_share_a_folder_and_one_sends_for_all(
     assert sum(len(got.ids) for got in server.got) == 100  # nobody sent what another had sent
     for process in processes:
         finish(process)
+
+
+# Opens a new folder every 25 ms, at the same instants as its siblings.
+OPENER = """
+import sys, time
+from pathlib import Path
+from kilotoken.spool import Spool
+folder, begin = Path(sys.argv[1]), float(sys.argv[2])
+for turn in range(40):
+    while time.time() < begin + turn * 0.025:
+        pass
+    spool = Spool(folder / str(turn), owner="o")
+    spool.add([b"{}"])
+    spool.close()
+print("opened")
+"""
+
+
+def test_processes_that_open_a_new_folder_at_the_same_instant_all_succeed(tmp_path: Path) -> None:
+    begin = time.time() + 1
+    processes = [start("-c", OPENER, tmp_path, begin) for _ in range(3)]
+    assert [finish(process) for process in processes] == [["opened"]] * 3
 
 
 def test_when_the_sending_process_dies_another_takes_over(

@@ -11,12 +11,14 @@ import hashlib
 import math
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 BYTES_MAX = 1 << 30
 BUSY_S = 5.0
+BUSY_RETRY_S = 0.02
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS event (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -191,6 +193,14 @@ class Spool:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
+    """Open the file. SQLite does not wait for its lock while a file turns to WAL, so we do."""
+    deadline = time.monotonic() + BUSY_S
+    while (connection := _opened(path, patient=time.monotonic() < deadline)) is None:
+        threading.Event().wait(BUSY_RETRY_S)
+    return connection
+
+
+def _opened(path: Path, *, patient: bool) -> sqlite3.Connection | None:
     connection = sqlite3.connect(
         path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
     )
@@ -198,7 +208,9 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")  # a commit is on disk, power cut or not
         connection.executescript(_SCHEMA)
-    except sqlite3.Error:
+    except sqlite3.Error as error:
         connection.close()
+        if patient and isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
+            return None
         raise
     return connection
