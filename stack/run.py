@@ -55,7 +55,7 @@ def _run(
     embedded = environment.needs_servers(environ)
     with ExitStack() as stack:
         if embedded:
-            stack.enter_context(servers.in_use(home))
+            stack.enter_context(servers.in_use(home, children.heed))
             for name in ("keeper", "postgres", "valkey"):  # from here on: how they started is dull
                 children.logs.append(LogFile(name, home.logs / f"{name}.log"))
         stack.callback(children.stop)  # before the servers go
@@ -71,7 +71,9 @@ def _run(
         while True:
             children.turn()
             if embedded and time.monotonic() > looked_at + KEEPER_LOOK_S:
-                servers.ensure(home)  # at once where all is well; a killed keeper is replaced
+                servers.ensure(
+                    home, children.heed
+                )  # at once where all is well; a killed keeper is replaced
                 looked_at = time.monotonic()
 
 
