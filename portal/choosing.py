@@ -47,7 +47,8 @@ class OrganizationForm(forms.Form):
 
 
 def _tariff_label(tariff: Tariff) -> str:
-    return f"{tariff.name} ({tariff.currency})"
+    told = f"({tariff.currency})"
+    return tariff.name if tariff.name.endswith(told) else f"{tariff.name} {told}"
 
 
 @require_GET
@@ -56,8 +57,8 @@ def choose(request: HttpRequest) -> HttpResponse:
     """Straight in where there is one; a list of several; the form where there is none."""
     assert isinstance(request.user, User)
     mine = list(Organization.objects.visible_to(request.user).order_by("name"))
-    if not mine:
-        return redirect("portal:create")
+    if not mine:  # an operator comes to work, not to buy
+        return redirect("admin:index" if request.user.is_staff else "portal:create")
     if len(mine) == 1:
         return redirect("portal:overview", mine[0].slug)
     return render(request, "portal/choose.html", {"organizations": mine})

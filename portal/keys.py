@@ -20,11 +20,10 @@ from accounts.refusals import Refusal
 from portal.door import Entry, member_page
 from portal.forms import show_refusal
 
+# The scopes whose doors stand: gateway and manage join when theirs do.
 SCOPES = [
     (ApiKey.Scope.INGEST, "ingest: report usage"),
     (ApiKey.Scope.READ, "read: query usage"),
-    (ApiKey.Scope.GATEWAY, "gateway: call models"),
-    (ApiKey.Scope.MANAGE, "manage: change settings"),
 ]
 LIFETIMES = [("", "never"), ("30", "30 days"), ("90", "90 days"), ("365", "a year")]
 SENT_FORMS = "sent_key_forms"
