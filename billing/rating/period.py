@@ -8,6 +8,8 @@ from zoneinfo import ZoneInfo
 
 QUARTER = timedelta(minutes=15)
 _DAY = timedelta(days=1)
+# What of a request decides when it was: a tariff says so, for requests that last over a cut.
+TIME_BASES = ("request_start", "first_token", "request_end")
 
 
 def utc(moment: datetime) -> datetime:

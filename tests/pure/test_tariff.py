@@ -273,13 +273,16 @@ DETAILS = [
         "1",
         (
             "is no field known here; remove it, or use one of: code, models, per, price, regions, "
-            "registers, service_classes, shape"
+            "registers, service_classes, shape, when"
         ),
     ),
     (
         "/components/0/shape",
         '"pack"',
-        "must be one of: flat, graduated, time_of_use, not 'pack'; choose one",
+        (
+            "must be one of: flat, graduated, time_of_use, volume, request_size, package, "
+            "price_series, not 'pack'; choose one"
+        ),
     ),
 ]
 

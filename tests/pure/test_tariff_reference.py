@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,11 @@ import pytest
 from billing.rating.calendar import HOLIDAYS_MAX, RULES_MAX, WINDOWS_MAX
 from billing.rating.difference import still_owed
 from billing.rating.graduated import STEPS_MAX
-from billing.rating.rate import rate
+from billing.rating.modifier import MODIFIERS_MAX
+from billing.rating.peak_event import EVENTS_MAX
+from billing.rating.price_series import INTERVALS_MAX
+from billing.rating.rate import Usage, rate
+from billing.rating.season import SEASONS_MAX
 from billing.rating.tariff import (
     ALLOWANCES_MAX,
     COMPONENTS_MAX,
@@ -36,6 +41,19 @@ def examples() -> list[Any]:
     return found
 
 
+def usage_of(on: str, model: str, register: str, quantity: str) -> Usage:
+    """Return a row's usage: `input (above 32,000)`, `output (thinking)`, `cache_read (batch)`."""
+    register, _, sort = register.rstrip(")").partition(" (")
+    item = used(int(quantity.replace(",", "")), register, on=on, model=model)
+    if sort.startswith("above "):
+        return replace(item, input_band=int(sort.removeprefix("above ").replace(",", "")))
+    if sort == "thinking":
+        return replace(item, thinking=True)
+    if sort in ("media_input", "audio_output"):
+        return replace(item, attributes=(sort,))
+    return replace(item, service_class=sort or item.service_class)
+
+
 def test_each_shape_has_an_example() -> None:
     shapes = {part["shape"] for document, *_ in examples() for part in document["components"]}
     assert shapes == SHAPES.keys()
@@ -47,10 +65,7 @@ def test_an_example_comes_out_as_written(
     document: dict[str, Any], cells: list[list[str]], together: str
 ) -> None:
     stretches = whole(parse(document))
-    usage = [
-        used(int(quantity.replace(",", "")), register, on=on, model=model)
-        for on, model, register, quantity, *_ in cells
-    ]
+    usage = [usage_of(*row[:4]) for row in cells]
     assert costs(rate(usage, stretches)) == Decimal(together)
     assert sum(Decimal(amount) for *_, amount in cells) == Decimal(together)
     for number, (*_, lines, amount) in enumerate(cells):
@@ -64,6 +79,7 @@ def test_the_limits_are_those_of_the_code() -> None:
     limits = (
         f"{COMPONENTS_MAX:,} components, {ALLOWANCES_MAX} allowances, {MODELS_MAX} models and "
         f"{NAMES_MAX} registers, regions or classes each, {STEPS_MAX} steps, {RULES_MAX} rules, "
-        f"{WINDOWS_MAX} windows, {HOLIDAYS_MAX:,} holidays"
+        f"{WINDOWS_MAX} windows, {HOLIDAYS_MAX:,} holidays, {SEASONS_MAX} seasons, "
+        f"{EVENTS_MAX} events, {MODIFIERS_MAX} modifiers, {INTERVALS_MAX:,} prices of a series"
     )
     assert limits in PAGE.replace("\n", " ")
