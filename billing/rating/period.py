@@ -59,6 +59,23 @@ def local_day(zone: ZoneInfo, moment: datetime) -> Period:
     return Period(_midnight(day, zone), _midnight(day + _DAY, zone))
 
 
+def day_of(zone: ZoneInfo, day: date) -> Period:
+    """Return a local calendar day by its date. ValueError for one the zone skipped."""
+    return Period(_midnight(day, zone), _midnight(day + _DAY, zone))
+
+
+def days_in(zone: ZoneInfo, period: Period) -> int:
+    """Return how many local calendar days end in a period: so each belongs to one.
+
+    A day cut by a hand-over belongs to whoever has it at its end.
+    """
+    first, last = (
+        edge.astimezone(zone).date() for edge in (period.start, period.end - timedelta.resolution)
+    )
+    days = (last - first).days + 1
+    return days if _midnight(last + _DAY, zone) <= period.end else days - 1
+
+
 def calendar_month(zone: ZoneInfo, moment: datetime) -> Period:
     """Return the local calendar month around a moment. ValueError if it is naive."""
     return billing_period(1, zone, moment)
