@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from zoneinfo import ZoneInfo
 
 from billing.rating.allowance import (
     ALLOWANCE_TOKENS_MAX,
@@ -11,6 +12,8 @@ from billing.rating.allowance import (
     read_allowance,
 )
 from billing.rating.calendar import TouCalendar, read_calendar
+from billing.rating.charge import CHARGES_MAX, Charge
+from billing.rating.charges import charge_document, read_charge
 from billing.rating.document import PRICE_DECIMALS_MAX, Field, TariffInvalid
 from billing.rating.flat import Flat
 from billing.rating.graduated import Graduated
@@ -27,6 +30,7 @@ from billing.rating.money import minor_digits
 from billing.rating.package import Package
 from billing.rating.period import TIME_BASES, Period
 from billing.rating.price_series import PriceSeries
+from billing.rating.proration import tokens_share
 from billing.rating.request_size import RequestSize
 from billing.rating.scope import (
     ANY,
@@ -138,12 +142,15 @@ class Terms:
     modifiers: tuple[Modifier, ...] = ()
     stacking: tuple[tuple[str, Stacking], ...] = ()
     time_basis: str = TIME_BASES[0]
+    charges: tuple[Charge, ...] = ()
 
     def __post_init__(self) -> None:
         minor_digits(self.currency)
         _refuse_repeats("allowances", (allowance.code for allowance in self.allowances))
         _refuse_repeats("components", (component.code for component in self.components))
         _refuse_repeats("modifiers", (modifier.code for modifier in self.modifiers))
+        taken = {component.code for component in self.components}
+        _refuse_repeats("charges", (charge.code for charge in self.charges), taken)
         self._refuse_endless_prices()
         for index, component in enumerate(self.components):
             if isinstance(component.shape, TimeOfUse):
@@ -175,6 +182,17 @@ class Terms:
         holding = [one for one in self.allowances if one.holds_at(place.start)]
         return sorted(holding, key=lambda one: (one.expires is None, one.expires or place.start))
 
+    def prorated(self, part: Period, whole: Period, zone: ZoneInfo) -> "Terms":
+        """Return the terms for a part of a billing period: allowances that say so shrink by days.
+
+        Steps are never prorated.
+        """
+        allowances = tuple(
+            replace(one, tokens=tokens_share(one.tokens, part, whole, zone)) if one.prorate else one
+            for one in self.allowances
+        )
+        return replace(self, allowances=allowances)
+
     @property
     def boundaries(self) -> frozenset[int]:
         """Return the sizes of input at which some price changes: what a rating key must tell."""
@@ -203,6 +221,8 @@ class Terms:
             document["modifiers"] = [modifier.as_document() for modifier in self.modifiers]
         if self.stacking:
             document["stacking"] = {name: str(stacking) for name, stacking in self.stacking}
+        if self.charges:
+            document["charges"] = [charge_document(charge) for charge in self.charges]
         return document
 
     def _refuse_endless_prices(self) -> None:
@@ -233,7 +253,7 @@ class Terms:
 
 def parse(document: Mapping[str, object]) -> Terms:
     """Read a tariff document. TariffInvalid points to the first field that is wrong."""
-    optional = {"calendar", "time_basis", "allowances", "modifiers", "stacking"}
+    optional = {"calendar", "time_basis", "allowances", "modifiers", "stacking", "charges"}
     fields = Field(document).members({"currency", "components"}, optional)
     modifiers = tuple(
         read_modifier(item, _CODE, _CODE_MUST)
@@ -253,6 +273,9 @@ def parse(document: Mapping[str, object]) -> Terms:
         modifiers=modifiers,
         stacking=read_stacking(fields.get("stacking"), groups),
         time_basis=_read_time_basis(fields.get("time_basis")),
+        charges=tuple(
+            read_charge(item, _CODE, _CODE_MUST) for item in _items(fields, "charges", CHARGES_MAX)
+        ),
     )
 
 
@@ -343,8 +366,8 @@ def _texts(value: object) -> Iterable[str]:
                 yield from _texts(item)
 
 
-def _refuse_repeats(field: str, codes: Iterable[str]) -> None:
-    seen: set[str] = set()
+def _refuse_repeats(field: str, codes: Iterable[str], taken: Iterable[str] = ()) -> None:
+    seen = set(taken)
     for index, code in enumerate(codes):
         if code in seen:
             detail = f"repeats the code {code!r}; give each of the {field} a code of its own"

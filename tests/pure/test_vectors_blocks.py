@@ -6,8 +6,9 @@ from zoneinfo import ZoneInfo
 from billing.rating.difference import still_owed
 from billing.rating.money import to_minor
 from billing.rating.period import Period
-from billing.rating.proration import prorated, share
+from billing.rating.proration import share
 from billing.rating.rate import PricedTerms, rate
+from billing.rating.tariff import Terms
 from tests.pure.tables import at
 from tests.pure.tariffs import MTOK, component, costs, steps, terms, used, whole, written
 from tests.pure.vectors import figure
@@ -71,7 +72,7 @@ def test_tv_29_a_plan_change_prorates_by_local_days() -> None:
     change = at("2026-09-11T00:00+08:00")
     first, second = Period(month.start, change), Period(change, month.end)
 
-    def plan(code: str, tokens: int, price: str) -> dict:
+    def plan(code: str, tokens: int, price: str) -> Terms:
         free = {"tokens": tokens, "models": ["*"], "registers": ["input"], "prorate": True}
         return terms(component("input", price=price), allowances=[{"code": code, **free}])
 
@@ -81,7 +82,7 @@ def test_tv_29_a_plan_change_prorates_by_local_days() -> None:
     ]
     total = 0
     for name, part, full, fee, quantity in plans:
-        mine = prorated(full, part, month, zone)
+        mine = full.prorated(part, month, zone)
         assert mine.allowances[0].tokens == expected(29, f"allow_{name}")
         lines = rate([used(quantity, on=part.start.isoformat())], whole(mine, period=part))
         (over,) = (line for line in lines if line.amount)
