@@ -71,6 +71,13 @@ def from_minor(minor: int, currency: str) -> Decimal:
         return Decimal(minor).scaleb(-digits)
 
 
+def written(amount: Decimal, currency: str) -> str:
+    """Write an amount with all its digits, and at least those of the currency."""
+    whole, _, decimals = f"{amount:,f}".partition(".")
+    decimals = decimals.rstrip("0").ljust(minor_digits(currency), "0")
+    return f"{whole}.{decimals} {currency}" if decimals else f"{whole} {currency}"
+
+
 def total(amounts: Iterable[Decimal]) -> Decimal:
     """Add amounts exactly: sum() rounds to 28 digits as soon as they run out."""
     with localcontext(EXACT):
