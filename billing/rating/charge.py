@@ -4,8 +4,9 @@ A component prices units; a charge looks at the period: its days, its peak, what
 Amounts that follow from printed lines are in whole minor units, so that they add up on paper.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import ClassVar, Protocol, Self
@@ -19,6 +20,8 @@ from billing.rating.period import Period
 
 MINOR = "minor_units"  # the register of lines that count money
 CHARGES_MAX = 100
+FACT_MAX = 10**18
+_CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
 
 Load = Mapping[datetime, int]  # tokens used in the minute that begins then
 
@@ -37,6 +40,34 @@ class Facts:
     occupancy: Decimal | None = None
     spent_before_minor: Mapping[str, int] = field(default_factory=dict)  # of the commitment's term
     terms_ending: frozenset[str] = frozenset()  # commitments whose term ends with this period
+
+
+def read_facts(source: Field, facts: Facts) -> Facts:
+    """Add to facts what a JSON document says of them. TariffInvalid points to what is wrong."""
+    maps = {"provider_cost_micros", "spent_before_minor"}
+    fields = source.members(frozenset(), maps | {"peaks_before", "occupancy", "terms_ending"})
+    known = {name: _read_counts(fields[name]) for name in maps if name in fields}
+    facts = replace(
+        facts,
+        provider_cost_micros=known.get("provider_cost_micros", {}),
+        spent_before_minor=known.get("spent_before_minor", {}),
+    )
+    if "peaks_before" in fields:
+        peaks = {
+            code: [item.whole(0, FACT_MAX) for item in months.items(most=100)]
+            for code, months in fields["peaks_before"].mapping().items()
+        }
+        facts = replace(facts, peaks_before=peaks)
+    if "occupancy" in fields:
+        facts = replace(facts, occupancy=fields["occupancy"].price())
+    if "terms_ending" in fields:
+        codes = fields["terms_ending"].texts(_CODE, "the code of a commitment", most=CHARGES_MAX)
+        facts = replace(facts, terms_ending=frozenset(codes))
+    return facts
+
+
+def _read_counts(source: Field) -> dict[str, int]:
+    return {name: item.whole(0, FACT_MAX) for name, item in source.mapping().items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ PRICE_DECIMALS_MAX = 12
 _PRICE = re.compile(r"[0-9]{1,12}(\.[0-9]+)?")
 _SIGNED_PRICE = re.compile(r"-?" + _PRICE.pattern)
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_INSTANT = re.compile(_DAY.pattern + r"T[0-9]{2}:[0-9]{2}(:[0-9]{2})?(Z|[+-][0-9]{2}:[0-9]{2})")
+_ZONE = r"(Z|[+-][0-9]{2}:[0-9]{2})"
+_INSTANT = re.compile(_DAY.pattern + r"T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?" + _ZONE)
 
 
 class TariffInvalid(ValueError):
@@ -108,16 +109,20 @@ class Field:
 
     def instant(self) -> datetime:
         """Return an instant on a quarter-hour, in UTC: readings are no finer."""
+        instant = self.moment()
+        if instant.minute % 15 or instant.second or instant.microsecond:
+            raise self.refuse("an instant on a quarter-hour", "readings are no finer")
+        return instant
+
+    def moment(self) -> datetime:
+        """Return an instant in UTC, to the microsecond."""
         must = "an instant with its offset, in quotes"
         if not isinstance(self.value, str) or not _INSTANT.fullmatch(self.value):
             raise self.refuse(must, 'write it like "2026-10-01T00:00:00+08:00"')
         try:
-            instant = datetime.fromisoformat(self.value).astimezone(UTC)
+            return datetime.fromisoformat(self.value).astimezone(UTC)
         except (ValueError, OverflowError):
             raise self.refuse("an instant that exists", "check the date and the time") from None
-        if instant.minute % 15 or instant.second:
-            raise self.refuse("an instant on a quarter-hour", "readings are no finer")
-        return instant
 
     def day(self) -> date:
         """Return a calendar day."""

@@ -1,13 +1,22 @@
 """One request as it was reported, and what its registers tell of it."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from billing.rating.document import Field
 from billing.rating.period import utc
+from billing.rating.scope import REQUESTS
 
 MEDIA_INPUT, AUDIO_OUTPUT = "media_input", "audio_output"
 REASONING = "reasoning"
+QUANTITY_MAX = 10**12
+ATTRIBUTES_MAX = 50
+_TEXT = re.compile(r"\S(?:.{0,126}\S)?")
+_TEXT_MUST = "a text of 1 to 128 characters"
+_REGISTER = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_ATTRIBUTE = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _MEDIA = ("input_audio", "input_image", "input_video", "cache_read_audio")
 
 
@@ -93,3 +102,45 @@ def distinct(events: Iterable[Event]) -> Distinct:
         else:
             conflicts.append(event)
     return Distinct(list(first.values()), duplicates, conflicts)
+
+
+def read_event(source: Field) -> Event:
+    """Read an event as it is reported to the API. TariffInvalid points to the field that is wrong.
+
+    Fields that say who and not what are allowed, and only the API key counts, as the meter.
+    """
+    optional = {"source", "region", "service_class", "thinking", "attributes"}
+    moments = {"first_token_at", "ended_at"}
+    who = {"project", "api_key", "agent", "session"}
+    fields = source.members({"id", "occurred_at", "model", "usage"}, optional | moments | who)
+    given = {name: one for name, one in fields.items() if one.value is not None}
+    text = {name: given[name].text(_TEXT, _TEXT_MUST) for name in given if name in _TEXTS}
+    return Event(
+        id=text["id"],
+        occurred_at=given["occurred_at"].moment(),
+        model=text["model"],
+        usage=_read_usage(given["usage"]),
+        source=text.get("source", ""),
+        region=text.get("region", ""),
+        service_class=text.get("service_class", ""),
+        meter=text.get("api_key", ""),
+        thinking=given["thinking"].flag() if "thinking" in given else None,
+        attributes=given["attributes"].texts(_ATTRIBUTE, "an attribute", most=ATTRIBUTES_MAX)
+        if "attributes" in given
+        else (),
+        **{name: given[name].moment() for name in moments if name in given},
+    )
+
+
+_TEXTS = ("id", "model", "source", "region", "service_class", "api_key")
+
+
+def _read_usage(source: Field) -> dict[str, int]:
+    usage = source.mapping()
+    if not usage or REQUESTS in usage:
+        must = f"an object of registers and quantities, without {REQUESTS}, which are counted"
+        raise source.refuse(must, 'write it like {"input": 1200}')
+    for name, one in usage.items():
+        if not _REGISTER.fullmatch(name):
+            raise one.refuse("under the name of a register", "rename it, such as input")
+    return {name: one.whole(0, QUANTITY_MAX) for name, one in usage.items()}
