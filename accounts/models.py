@@ -180,6 +180,7 @@ class ApiKey(models.Model):
     last_used_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
+        verbose_name = "API key"
         constraints = [
             models.CheckConstraint(condition=~Q(scopes__len=0), name="api_key_has_scope"),
             models.CheckConstraint(
@@ -206,6 +207,7 @@ class AuditEntry(models.Model):
     recorded_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
+        verbose_name_plural = "audit log"
         ordering = ["-id"]
         indexes = [models.Index(fields=["organization", "-id"], name="audit_by_organization")]
 

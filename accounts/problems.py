@@ -130,7 +130,7 @@ KINDS: dict[str, Kind] = {
     "temporarily_unavailable": Kind(
         503,
         "The service cannot store anything now",
-        "Nothing was stored. Send it again, with the same ids, after Retry-After seconds.",
+        "Send it again, with the same ids, after Retry-After seconds: nothing is counted twice.",
     ),
 }
 

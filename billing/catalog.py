@@ -8,7 +8,8 @@ versions announced for later stand.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 
@@ -94,26 +95,19 @@ def terms_in(tariff: Tariff, period: Period) -> list[PricedTerms]:
 
     Where no version is valid the stretch has terms without prices: its usage is unpriced.
     """
-    versions = tariff.versions.filter(
-        Q(valid_to=None) | Q(valid_to__gt=period.start),
-        withdrawn_at=None,
-        valid_from__lt=period.end,
-    ).order_by("valid_from")
-    stretches: list[PricedTerms] = []
-    reached = period.start
-    for version in versions:
-        if version.valid_from > reached:
-            stretches.append(_unpriced(tariff, Period(reached, version.valid_from)))
-        start = max(version.valid_from, period.start)
-        reached = min(version.valid_to or period.end, period.end)
-        stretches.append(
-            PricedTerms(
-                f"{tariff.code}@{version.number}", Period(start, reached), terms_of(version)
-            )
-        )
-    if reached < period.end:
-        stretches.append(_unpriced(tariff, Period(reached, period.end)))
+    (stretches,) = terms_in_each([(tariff, period)])
     return stretches
+
+
+def terms_in_each(wanted: Sequence[tuple[Tariff, Period]]) -> list[list[PricedTerms]]:
+    """The terms of several periods, found in one statement."""
+    versions = TariffVersion.objects.filter(
+        tariff__in={tariff.pk for tariff, _ in wanted}, withdrawn_at=None
+    )
+    valid: dict[int, list[TariffVersion]] = defaultdict(list)
+    for version in versions.defer("document").order_by("valid_from"):
+        valid[version.tariff_id].append(version)
+    return [_tiled(tariff, period, valid[tariff.pk]) for tariff, period in wanted]
 
 
 def version_at(tariff: Tariff, moment: datetime) -> TariffVersion | None:
@@ -134,10 +128,10 @@ def ensure_presets(now: datetime) -> list[Tariff]:
 
 
 class _Published:
-    """A version as a cache key: equal by its identity, carrying the document along."""
+    """A version as a cache key: equal by its identity, fetching its document when first parsed."""
 
     def __init__(self, version: TariffVersion) -> None:
-        self.document: Mapping[str, object] = version.document
+        self.version = version
         self._key = (version.pk, version.tariff_id, version.number, version.known_at)
 
     def __hash__(self) -> int:
@@ -149,7 +143,25 @@ class _Published:
 
 @lru_cache(maxsize=1_024)
 def _terms(published: _Published) -> Terms:
-    return parse(published.document)
+    return parse(published.version.document)
+
+
+def _tiled(tariff: Tariff, period: Period, valid: Sequence[TariffVersion]) -> list[PricedTerms]:
+    stretches: list[PricedTerms] = []
+    reached = period.start
+    for version in valid:
+        start = max(version.valid_from, period.start)
+        end = min(version.valid_to or period.end, period.end)
+        if end <= start:
+            continue
+        if start > reached:
+            stretches.append(_unpriced(tariff, Period(reached, start)))
+        name = f"{tariff.code}@{version.number}"
+        stretches.append(PricedTerms(name, Period(start, end), terms_of(version)))
+        reached = end
+    if reached < period.end:
+        stretches.append(_unpriced(tariff, Period(reached, period.end)))
+    return stretches
 
 
 def _check(document: Mapping[str, object], currency: str, valid_from: datetime) -> None:

@@ -31,12 +31,17 @@ def owed(subscription: Subscription, period: Period) -> list[RatedLine]:
     return lines
 
 
-@transaction.atomic
 def draft(subscription: Subscription, period: Period) -> Invoice:
     """Write the draft of a period's invoice, in place of an older draft of it.
 
     Its own lines come first; then, oldest first, the differences of earlier periods.
     """
+    with transaction.atomic():
+        return write_draft(subscription, period)
+
+
+def write_draft(subscription: Subscription, period: Period) -> Invoice:
+    """The same, inside the caller's transaction and without a savepoint of its own."""
     overlapping = subscription.invoices.filter(
         status=Invoice.Status.DRAFT, period_start__lt=period.end, period_end__gt=period.start
     )
@@ -104,26 +109,24 @@ def _may_have_changed(subscription: Subscription, period: Period) -> list[Period
 
     Also those of its earlier subscriptions: whoever changed the tariff still owes them.
     """
-    earlier = (
-        Invoice.objects.filter(
-            organization=subscription.organization,
-            status=Invoice.Status.ISSUED,
-            currency=subscription.tariff.currency,
-            period_end__lte=period.start,
-        )
-        .select_related("subscription__organization", "subscription__tariff")
-        .order_by("period_start")
-    )
-    last = earlier.last()
-    if last is None:
+    earlier = Invoice.objects.filter(
+        organization=subscription.organization_id,
+        status=Invoice.Status.ISSUED,
+        currency=subscription.tariff.currency,
+        period_end__lte=period.start,
+    ).order_by("period_start")
+    billed_periods = list(earlier.values_list("subscription", "period_start", "period_end"))
+    if not billed_periods:
         return []
-    # Its close saw what was applied, and known, before that period's end; all else is news.
-    news = last.period_end
+    # The last one's close saw what was applied, and known, before its end; all else is news.
+    news = billed_periods[-1][2]
     since = min(news - LATE_USAGE_MAX, _corrected_since(subscription, news - CLOCKS_APART_MAX))
-    return [
-        (invoice.subscription, Period(invoice.period_start, invoice.period_end))
-        for invoice in earlier.filter(period_end__gt=since)
-    ]
+    found = [(of, Period(start, end)) for of, start, end in billed_periods if end > since]
+    known = {subscription.pk: subscription}
+    others = {of for of, _ in found} - known.keys()
+    if others:
+        known |= Subscription.objects.select_related("organization", "tariff").in_bulk(others)
+    return [(known[of], of_period) for of, of_period in found]
 
 
 def _corrected_since(subscription: Subscription, known_after: datetime) -> datetime:
@@ -148,8 +151,14 @@ def _voided(subscription: Subscription, period: Period) -> Invoice | None:
 def _lines(
     invoice: Invoice, owed_by_period: Iterable[tuple[PeriodOf, list[RatedLine]]]
 ) -> list[InvoiceLine]:
-    rows = [(of, line) for of, lines in owed_by_period for line in lines]
+    rows = [(of, line) for of, lines in owed_by_period for line in _as_read(lines)]
     return [_line(invoice, position, of, line) for position, (of, line) in enumerate(rows, start=1)]
+
+
+def _as_read(lines: Sequence[RatedLine]) -> list[RatedLine]:
+    """Model by model, as the document shows them; within a model in the order of rating."""
+    models = list(dict.fromkeys(line.model for line in lines))
+    return sorted(lines, key=lambda line: models.index(line.model))
 
 
 def _line(invoice: Invoice, position: int, of: PeriodOf, line: RatedLine) -> InvoiceLine:

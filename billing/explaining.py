@@ -73,9 +73,10 @@ def explain(line: InvoiceLine) -> Explanation:
     shares = _shares(line)
     (metered,) = pricing.meter([(subscription, usage)])
     changes = _changes(line, subscription, usage, metered)
+    zone = ZoneInfo(invoice.zone)
     return Explanation(
         line=line,
-        sentences=sentences(rated(line), invoice.currency),
+        sentences=sentences(rated(line), invoice.currency, zone),
         zone=invoice.zone,
         usage=usage,
         days=days,

@@ -16,7 +16,7 @@ from django.db.models.functions import Least
 from accounts import audit
 from accounts.models import Organization, User
 from billing import numbers, subscriptions
-from billing.drafting import draft, owed
+from billing.drafting import draft, owed, write_draft
 from billing.explaining import explain
 from billing.models import Invoice, Subscription
 from billing.rating.period import Period
@@ -49,14 +49,12 @@ class PeriodsDoNotTile(Exception):
 @transaction.atomic
 def issue(invoice: Invoice, now: datetime) -> None:
     """Give a draft its number, freeze it, and copy onto it who sells and who buys."""
-    buyer = _buyer(invoice.organization)
     drafts = Invoice.objects.select_for_update(no_key=True)
     if not drafts.filter(pk=invoice.pk, status=Invoice.Status.DRAFT).exists():
         raise InvoiceRefused("Only a draft can be issued.")
-    invoice.seller, invoice.buyer, invoice.status = settings.SELLER, buyer, Invoice.Status.ISSUED
-    invoice.number, invoice.issued_at = numbers.take(now)
-    invoice.due_at = invoice.issued_at + timedelta(days=settings.INVOICE_DUE_DAYS)
-    invoice.save(update_fields=["seller", "buyer", "status", "number", "issued_at", "due_at"])
+    if now < invoice.period_end:
+        raise InvoiceRefused("Its period has not ended yet.")
+    _issue(invoice, now)
 
 
 @transaction.atomic
@@ -91,57 +89,58 @@ def close_period(subscription_id: int, now: datetime) -> list[Invoice]:
 
     Running it twice, or on many connections at once, issues each of them once.
     """
-    issued = []
-    while invoice := _close_next(subscription_id, now):
+    organizations = Subscription.objects.values_list("organization", flat=True)
+    organization_id = organizations.get(pk=subscription_id)
+    issued: list[Invoice] = []
+    while invoice := _close_next(organization_id, subscription_id, now):
         issued.append(invoice)
+        next_close_at = invoice.subscription.next_close_at
+        if next_close_at is None or next_close_at > now:
+            break
     return issued
 
 
 def waiting_for(subscription: Subscription, now: datetime) -> str | None:
     """What the next period that could be closed still waits for; None if for nothing."""
     siblings = list(Subscription.objects.filter(organization=subscription.organization_id))
-    period = _oldest_open(subscription, now)
-    if period is None:
+    open_periods = _open(subscription, now)
+    if not _closable(subscription, open_periods, now):
         return None
-    return _obstacle(subscription, siblings, period, now)
+    return _obstacle(subscription, siblings, open_periods[0], now)
 
 
 @transaction.atomic
-def _close_next(subscription_id: int, now: datetime) -> Invoice | None:
+def _close_next(organization_id: int, subscription_id: int, now: datetime) -> Invoice | None:
     """Close one period under the lock of the organization's subscriptions. None: nothing to do."""
-    organization_id = Subscription.objects.values_list("organization", flat=True).get(
-        pk=subscription_id
-    )
     siblings = subscriptions.lock(organization_id)
-    subscription = _with_relations(subscription_id)
-    period = _oldest_open(subscription, now)
-    if period is None:
-        _set_next_close(subscription, now)
+    (subscription,) = [one for one in siblings if one.pk == subscription_id]
+    open_periods = _open(subscription, now)
+    if not _closable(subscription, open_periods, now):
+        _set_next_close(subscription, open_periods, now)
         return None
+    period, *later = open_periods
     obstacle = _obstacle(subscription, siblings, period, now)
     if obstacle:
         log.info("%s: period until %s waits for %s", subscription, period.end, obstacle)
         return None
-    invoice = draft(subscription, period)
-    _set_next_close(subscription, now, just_closed=period)
-    issue(invoice, now)
+    invoice = write_draft(subscription, period)
+    _set_next_close(subscription, later, now)
+    _issue(invoice, now)
     return invoice
 
 
-def _with_relations(subscription_id: int) -> Subscription:
-    return Subscription.objects.select_related("organization", "tariff").get(pk=subscription_id)
+def _issue(invoice: Invoice, now: datetime) -> None:
+    """The number is taken last but one: until the commit nobody else can take the next."""
+    invoice.seller, invoice.buyer = settings.SELLER, _buyer(invoice.organization)
+    invoice.status = Invoice.Status.ISSUED
+    invoice.number, invoice.issued_at = numbers.take(now)
+    invoice.due_at = invoice.issued_at + timedelta(days=settings.INVOICE_DUE_DAYS)
+    invoice.save(update_fields=["seller", "buyer", "status", "number", "issued_at", "due_at"])
 
 
-def _oldest_open(subscription: Subscription, now: datetime) -> Period | None:
-    """The oldest period past its grace that has no invoice."""
-    return next(
-        (
-            period
-            for period in _open(subscription, now)
-            if subscriptions.closes_at(subscription, period) <= now
-        ),
-        None,
-    )
+def _closable(subscription: Subscription, open_periods: list[Period], now: datetime) -> bool:
+    """Whether the oldest open period is past its grace."""
+    return bool(open_periods) and subscriptions.closes_at(subscription, open_periods[0]) <= now
 
 
 def _open(subscription: Subscription, now: datetime) -> list[Period]:
@@ -163,7 +162,9 @@ def _obstacle(
     subscription: Subscription, siblings: list[Subscription], period: Period, now: datetime
 ) -> str | None:
     for sibling in siblings:
-        if sibling.starts_at < subscription.starts_at and sibling.next_close_at is not None:
+        if sibling.starts_at >= subscription.starts_at or sibling.next_close_at is None:
+            continue
+        if _open(sibling, now):
             return f"the last invoice of the subscription before it ({sibling.pk})"
     until = subscriptions.closes_at(subscription, period)
     fresh = readings.freshness(subscription.organization_id)
@@ -176,20 +177,14 @@ def _obstacle(
     return None
 
 
-def _set_next_close(
-    subscription: Subscription, now: datetime, *, just_closed: Period | None = None
-) -> None:
-    left = [period for period in _open(subscription, now) if period != just_closed]
-    if left:
-        period = left[0]
-    elif subscription.ends_at is not None and subscription.ends_at <= now:
-        Subscription.objects.filter(pk=subscription.pk).update(next_close_at=None)
-        return
+def _set_next_close(subscription: Subscription, left: list[Period], now: datetime) -> None:
+    """Say when to look again: at the oldest period left, or at the end of the one that runs."""
+    if not left and subscription.ends_at is not None and subscription.ends_at <= now:
+        subscription.next_close_at = None
     else:
-        period = subscriptions.period_at(subscription, now)
-    Subscription.objects.filter(pk=subscription.pk).update(
-        next_close_at=subscriptions.closes_at(subscription, period)
-    )
+        period = left[0] if left else subscriptions.period_at(subscription, now)
+        subscription.next_close_at = subscriptions.closes_at(subscription, period)
+    Subscription.objects.filter(pk=subscription.pk).update(next_close_at=subscription.next_close_at)
 
 
 def _buyer(organization: Organization) -> dict[str, str]:

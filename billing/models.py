@@ -1,7 +1,7 @@
 """How much it costs: tariffs, subscriptions, invoices and quotas.
 
 Amounts on documents are whole minor units of the document's currency (cents, yen, fils); exact
-amounts before rounding have scale 21: 12 decimals of a price and 9 of what it is per. What was
+amounts before rounding have scale 18: 12 decimals of a price and 6 of what it is per. What was
 issued or published is frozen by triggers (migration 0002).
 """
 
@@ -234,7 +234,7 @@ class InvoiceLine(models.Model):
     quantity = models.BigIntegerField(help_text="tokens; negative where usage was corrected")
     unit_price = models.DecimalField(max_digits=24, decimal_places=12)
     per = models.BigIntegerField(help_text="how many units the unit price is for")
-    amount_exact = models.DecimalField(max_digits=60, decimal_places=21)
+    amount_exact = models.DecimalField(max_digits=60, decimal_places=18)
     amount_minor = models.BigIntegerField()
     trace = models.JSONField(help_text="version, component, bucket, step and rule, with numbers")
 

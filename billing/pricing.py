@@ -36,7 +36,7 @@ def meter(
     if not periods:
         return []
     (organization_id,) = {subscription.organization_id for subscription, _ in periods}
-    terms = [catalog.terms_in(subscription.tariff, period) for subscription, period in periods]
+    terms = catalog.terms_in_each([(of.tariff, period) for of, period in periods])
     slices = [
         (index, piece)
         for index, stretches in enumerate(terms)

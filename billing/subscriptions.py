@@ -10,12 +10,18 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Max, Q
 
 from accounts import audit
 from accounts.models import Organization, User
-from billing.models import Subscription, Tariff
-from billing.rating.period import Period, billing_period, billing_periods, quarter_hour
+from billing.models import Invoice, Subscription, Tariff
+from billing.rating.period import (
+    QUARTER,
+    Period,
+    billing_period,
+    billing_periods,
+    quarter_hour,
+)
 
 
 class SubscriptionRefused(ValueError):
@@ -96,18 +102,15 @@ def end(subscription: Subscription, at: datetime, *, actor: User | None = None) 
     subscription.refresh_from_db()
     if subscription.ends_at is not None:
         raise SubscriptionRefused(f"It ends at {subscription.ends_at.isoformat()} already.")
-    billed_until = subscription.invoices.order_by("-period_end").values_list(
-        "period_end", flat=True
-    )
-    earliest = billed_until.first() or subscription.starts_at + timedelta(minutes=15)
+    documents = subscription.invoices.exclude(status=Invoice.Status.DRAFT)
+    billed_until: datetime | None = documents.aggregate(until=Max("period_end"))["until"]
+    earliest = billed_until or subscription.starts_at + QUARTER
     if at < earliest:
         raise SubscriptionRefused(f"It can end at {earliest.isoformat()} at the earliest.")
-    subscription.ends_at = at
-    if billed_until.first() == at:
-        subscription.next_close_at = None
-    else:
-        open_now = billed_until.first() or subscription.starts_at
-        subscription.next_close_at = closes_at(subscription, period_at(subscription, open_now))
+    # A void document may still have to be replaced, so what is due stays due.
+    closes = at + timedelta(hours=subscription.grace_hours)
+    due = subscription.next_close_at
+    subscription.ends_at, subscription.next_close_at = at, min(due, closes) if due else closes
     subscription.save(update_fields=["ends_at", "next_close_at"])
     audit.record(
         "subscription.ended",
@@ -120,13 +123,14 @@ def end(subscription: Subscription, at: datetime, *, actor: User | None = None) 
 
 def lock(organization_id: int) -> list[Subscription]:
     """Lock an organization's subscriptions, in one order: whoever bills or ends them waits here."""
-    locked = Subscription.objects.select_for_update(no_key=True).order_by("starts_at", "pk")
-    return list(locked.filter(organization_id=organization_id))
+    locked = Subscription.objects.select_for_update(no_key=True, of=("self",))
+    of_organization = locked.filter(organization_id=organization_id)
+    return list(of_organization.select_related("organization", "tariff").order_by("starts_at"))
 
 
 def period_at(subscription: Subscription, moment: datetime) -> Period:
     """The period around an instant; before the start the first one, after the end the last."""
-    last = subscription.ends_at - timedelta(minutes=15) if subscription.ends_at else moment
+    last = subscription.ends_at - QUARTER if subscription.ends_at else moment
     moment = max(min(moment, last), subscription.starts_at)
     whole = billing_period(subscription.anchor_day, ZoneInfo(subscription.zone), moment)
     return _cut(whole, subscription)

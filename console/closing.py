@@ -78,6 +78,7 @@ def close(request: HttpRequest, subscription_id: int) -> HttpResponse:
         "title": f"Periods to close of {subscription.organization}",
         "subscription": subscription,
         "previews": [preview(subscription, period) for period in periods[:PREVIEWED_MAX]],
+        "count": len(periods),
         "more": periods[PREVIEWED_MAX:],
         "waiting_for": invoicing.waiting_for(subscription, now) if periods else None,
         "may_act": may_act(request),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from allauth.mfa.utils import is_mfa_enabled
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -34,6 +35,7 @@ def callback(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "title": "Dashboard",
         "now": now,
         "health": found,
+        "second_factor": is_mfa_enabled(request.user),
         "chart": json.dumps(chart(found.hours)),
         "chart_options": json.dumps(_OPTIONS),
         "revenue": revenue,

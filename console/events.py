@@ -10,11 +10,7 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
-from unfold.widgets import (
-    UnfoldAdminDateWidget,
-    UnfoldAdminSelectWidget,
-    UnfoldAdminTextInputWidget,
-)
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 from accounts.models import Organization
 from console.entrance import staff_only
@@ -22,13 +18,22 @@ from metering import readings
 from metering.found import FoundEvent
 
 SHOWN_MAX = 100
+OFFERED_MAX = 200  # of the organizations, while typing; any other can be typed out
+
+
+def _instant() -> UnfoldAdminTextInputWidget:
+    return UnfoldAdminTextInputWidget({"type": "datetime-local"})
 
 
 class SearchForm(forms.Form):
     """Which events to look for; only the organization must be named."""
 
     organization = forms.ModelChoiceField(
-        Organization.objects.order_by("name"), widget=UnfoldAdminSelectWidget
+        Organization.objects.all(),
+        to_field_name="slug",
+        widget=UnfoldAdminTextInputWidget({"list": "organizations", "autocomplete": "off"}),
+        help_text="Its slug.",
+        error_messages={"invalid_choice": "No organization has this slug."},
     )
     event_id = forms.CharField(
         label="Event id", required=False, max_length=256, widget=UnfoldAdminTextInputWidget
@@ -42,10 +47,10 @@ class SearchForm(forms.Form):
         required=False, min_value=1, max_value=2**63 - 1, widget=UnfoldAdminTextInputWidget
     )
     start = forms.DateTimeField(
-        label="Happened from", required=False, widget=UnfoldAdminDateWidget, help_text="UTC"
+        label="Happened from", required=False, widget=_instant(), help_text="UTC"
     )
     end = forms.DateTimeField(
-        label="Until", required=False, widget=UnfoldAdminDateWidget, help_text="UTC, not included"
+        label="Until", required=False, widget=_instant(), help_text="UTC, not included"
     )
 
     def clean(self) -> dict[str, Any]:
@@ -93,6 +98,7 @@ def search(request: HttpRequest) -> HttpResponse:
         "asked": found is not None,
         "found": [(event, _raw(event)) for event in found or []],
         "shown_max": SHOWN_MAX,
+        "offered": Organization.objects.order_by("name").values_list("slug", "name")[:OFFERED_MAX],
         "organization": form.cleaned_data["organization"] if found is not None else None,
     }
     return render(request, "console/events.html", context)

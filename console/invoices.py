@@ -19,6 +19,8 @@ from console.entrance import may_act
 from console.staff import ReadOnlyInline, StaffAdmin, exact, link, money
 from console.steps import ReasonForm, ask
 
+_PARTY = ("name", "address_line1", "address_line2", "postal_code", "city", "country", "tax_id")
+
 
 class LineInline(ReadOnlyInline):
     model = InvoiceLine
@@ -94,11 +96,11 @@ class InvoiceAdmin(StaffAdmin):
 
     @display(description="Buyer, as issued")
     def shown_buyer(self, invoice: Invoice) -> str:
-        return ", ".join(str(value) for value in invoice.buyer.values() if value) or "-"
+        return _party(invoice.buyer)
 
     @display(description="Seller, as issued")
     def shown_seller(self, invoice: Invoice) -> str:
-        return ", ".join(str(value) for value in invoice.seller.values() if value) or "-"
+        return _party(invoice.seller)
 
     def has_issue_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         return may_act(request) and _is(object_id, Invoice.Status.DRAFT)
@@ -152,6 +154,13 @@ class InvoiceAdmin(StaffAdmin):
             form_class=ReasonForm,
             do=do,
         )
+
+
+def _party(party: dict[str, str]) -> str:
+    """Who, in the order of a letter; JSON in the database has forgotten the order."""
+    first = [party.get(name, "") for name in _PARTY]
+    rest = [value for name, value in sorted(party.items()) if name not in _PARTY]
+    return ", ".join(value for value in [*first, *rest] if value) or "-"
 
 
 def _is(object_id: Any, status: str) -> bool:

@@ -155,7 +155,7 @@ class OrganizationAdmin(StaffAdmin):
     readonly_fields = ("slug", "currency", "zone", "state", "created_at")
     fieldsets = (
         (None, {"fields": ("name", ("slug", "state"), ("currency", "zone"), "created_at")}),
-        ("On its invoices", {"fields": BILLING_FIELDS, "classes": ["tab"]}),
+        ("On its invoices", {"fields": BILLING_FIELDS}),
     )
     add_fieldsets = ((None, {"fields": ("name", ("currency", "zone"), "owner_email")}),)
     inlines = (SubscriptionInline, MemberInline, ProjectInline, ApiKeyInline)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from allauth.account.models import EmailAddress
@@ -11,14 +10,13 @@ from django.contrib import admin
 from django.contrib.auth.models import Group
 from django.db.models import Count, Exists, OuterRef
 from django.http import HttpRequest
-from django.utils.html import format_html
 from unfold.contrib.filters.admin import AllValuesCheckboxFilter, RangeDateTimeFilter
 from unfold.decorators import display
 
 from accounts import audit
 from accounts.models import AuditEntry, Member, User
 from accounts.refusals import Refusal
-from console.staff import ReadOnlyInline, StaffAdmin, link
+from console.staff import ReadOnlyInline, StaffAdmin, document, link
 from console.steps import StepForm
 
 for model in (Group, EmailAddress, Authenticator):
@@ -110,20 +108,23 @@ class UserAdmin(StaffAdmin):
 class AuditEntryAdmin(StaffAdmin):
     """Who did what to whom, when. Nobody can change it, not even the database's owner by SQL."""
 
-    list_display = ("recorded_at", "actor_label", "action", "subject", "organization_link")
+    list_display = ("recorded_at", "shown_actor", "action", "subject", "organization_link")
     list_display_links = ("recorded_at",)
     list_select_related = ("organization",)
     list_filter = (("action", AllValuesCheckboxFilter), ("recorded_at", RangeDateTimeFilter))
     search_fields = ("actor_label", "subject", "action", "organization__name", "organization__slug")
     date_hierarchy = "recorded_at"
-    fields = ("recorded_at", "actor_label", "action", "subject", "organization", "shown_detail")
-    readonly_fields = ("recorded_at", "shown_detail")
+    fields = ("recorded_at", "shown_actor", "action", "subject", "organization", "shown_detail")
+    readonly_fields = ("recorded_at", "shown_actor", "shown_detail")
 
     @display(description="Organization", ordering="organization__name")
     def organization_link(self, entry: AuditEntry) -> str:
         return link(entry.organization)
 
+    @display(description="Actor", ordering="actor_label")
+    def shown_actor(self, entry: AuditEntry) -> str:
+        return entry.actor_label
+
     @display(description="Detail")
     def shown_detail(self, entry: AuditEntry) -> str:
-        text = json.dumps(entry.detail, indent=2, ensure_ascii=False)
-        return format_html('<pre class="kt-pre">{}</pre>', text)
+        return document(entry.detail)

@@ -13,7 +13,7 @@ LINE_EVERY_S = 2
 
 
 class Progress:
-    """One counter towards a known total, on standard error so that output stays output."""
+    """One counter towards a total, on standard error so that output stays output."""
 
     def __init__(self, what: str, total: int, *, stream: TextIO | None = None) -> None:
         self.what = what
@@ -42,7 +42,7 @@ class Progress:
         _trace: TracebackType | None,
     ) -> None:
         if kind is None:
-            self._done = self.total
+            self.total = self._done  # where it was an estimate, now we know
         if self._is_terminal or self._told != self._done:
             self._tell()
         if self._is_terminal:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 from accounts.models import User
+from accounts.refusals import Refusal
 from billing import allowance
 from billing.models import Quota, QuotaAlert
 from console.staff import ReadOnlyInline, StaffAdmin, link
@@ -20,17 +23,25 @@ from console.steps import StepForm, ask
 class AddQuotaForm(StepForm):
     """A limit for a whole organization, or for one of its projects."""
 
+    project_slug = forms.SlugField(
+        label="Project",
+        required=False,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="Its slug. Empty: the whole organization.",
+    )
+
     class Meta:
         model = Quota
-        fields = ("organization", "project", "tokens_per_month")
+        fields = ("organization", "tokens_per_month")
 
     def step(self) -> Quota:
         values = self.cleaned_data
+        organization, slug = values["organization"], values["project_slug"]
+        project = organization.projects.filter(slug=slug).first()
+        if slug and project is None:
+            raise Refusal("project_slug", f"{organization} has no project {slug}.")
         return allowance.set_quota(
-            values["organization"],
-            values["tokens_per_month"],
-            project=values["project"],
-            actor=self.actor,
+            organization, values["tokens_per_month"], project=project, actor=self.actor
         )
 
 
@@ -75,7 +86,7 @@ class QuotaAdmin(StaffAdmin):
     ordering = ("organization__name", "project__slug")
     fields = (("organization", "project"), "tokens_per_month", "created_at")
     readonly_fields = ("organization", "project", "created_at")
-    add_fieldsets = ((None, {"fields": ("organization", "project", "tokens_per_month")}),)
+    add_fieldsets = ((None, {"fields": ("organization", "project_slug", "tokens_per_month")}),)
     autocomplete_fields = ("organization",)
     inlines = (AlertInline,)
     actions_detail = ("remove",)

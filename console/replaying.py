@@ -246,12 +246,19 @@ def ensure_presets(now: datetime) -> None:
         catalog.ensure_presets(now)
 
 
-def paced(requests: Iterable[Request], speed: int) -> Iterator[Request]:
-    """Hold every request back until its instant has come, `speed` times faster than it was."""
-    began_at = time.monotonic()
-    for request in requests:
-        due_s = request.offset_us / 1_000_000 / speed
-        time.sleep(max(0, began_at + due_s - time.monotonic()))
+def paced(requests: Iterable[Request], speed: int, *, skip: int) -> Iterator[Request]:
+    """Hold every request back until its instant has come, `speed` times faster than it was.
+
+    Those that need not be sent again pass at once; the clock starts with the first after them.
+    """
+    began_at: float | None = None
+    first_us = 0
+    for row, request in enumerate(requests, 1):
+        if row > skip and began_at is None:
+            began_at, first_us = time.monotonic(), request.offset_us
+        if began_at is not None:
+            due_s = (request.offset_us - first_us) / 1_000_000 / speed
+            time.sleep(max(0, began_at + due_s - time.monotonic()))
         yield request
 
 
@@ -262,7 +269,9 @@ def send(replay: Replay, *, url: str, speed: int | None, journal: Journal) -> Ta
         organization_id__in=[one.pk for one in replay.organizations], source=trace.source
     )
     skip = journal.rows_answered(at_most=stored.count())
-    requests = trace.requests() if speed is None else paced(trace.requests(), speed)
+    requests = trace.requests()
+    if speed is not None:
+        requests = paced(requests, speed, skip=skip)
     with sending.keys_for(replay.organizations, name="replay") as keys:
         ready = sending.batches(
             requests,

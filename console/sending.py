@@ -132,6 +132,8 @@ def wait_until_applied(organization_ids: Collection[int]) -> None:
     CommandError if a batch failed for good, or if nothing moved for long: then no worker runs.
     """
     total = left = _pending(organization_ids)
+    if not left:
+        return
     moved_at = time.monotonic()
     with Progress("batches in the readings", total) as progress:
         while left:

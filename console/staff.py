@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import json
+import re
 from decimal import Decimal
 from typing import Any, ClassVar
 
@@ -16,6 +17,11 @@ from unfold.admin import ModelAdmin, TabularInline
 
 from billing.rating.money import from_minor
 from console.entrance import actor_of, may_act
+
+# In JSON a line never breaks within a string, so joining lines changes no value.
+_PLAIN_LIST = re.compile(r'\[\s+[^\[\]{}"]*(?:"[^"\\]*"[^\[\]{}"]*)*\]')
+
+_LINE_BREAK = re.compile(r"\s*\n\s*")
 
 
 class Https:
@@ -103,9 +109,19 @@ def exact(amount: Decimal, currency: str) -> str:
     return f"{text} {currency}"
 
 
-def instant(moment: datetime | None) -> str:
-    """An instant in UTC, to the minute."""
-    return f"{moment:%Y-%m-%d %H:%M} UTC" if moment else "-"
+def spread(value: object) -> str:
+    """JSON over lines, as a person would write it: a list of plain values stays on one line."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return _PLAIN_LIST.sub(_on_one_line, text)
+
+
+def _on_one_line(found: re.Match[str]) -> str:
+    return f"[{_LINE_BREAK.sub(' ', found[0][1:-1]).strip()}]"
+
+
+def document(value: object) -> str:
+    """JSON to look at."""
+    return format_html('<pre class="kt-pre">{}</pre>', spread(value))
 
 
 def link(row: models.Model | None) -> str:

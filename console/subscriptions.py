@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
@@ -28,6 +28,7 @@ class AddSubscriptionForm(StepForm):
     class Meta:
         model = Subscription
         fields = ("organization", "tariff", "starts_at", "anchor_day", "grace_hours")
+        help_texts: ClassVar[dict[str, str]] = {"starts_at": "UTC; cut down to a quarter-hour."}
 
     def step(self) -> Subscription:
         values = self.cleaned_data

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from django import forms
@@ -12,7 +11,6 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.loader import render_to_string
 from django.urls import reverse
-from django.utils.html import format_html
 from unfold.contrib.filters.admin import RangeDateTimeFilter, RelatedDropdownFilter
 from unfold.decorators import action, display
 from unfold.widgets import (
@@ -25,7 +23,7 @@ from unfold.widgets import (
 from accounts import audit
 from billing import catalog, costs
 from billing.models import Tariff, TariffVersion
-from console.staff import ReadOnlyInline, StaffAdmin, link
+from console.staff import ReadOnlyInline, StaffAdmin, document, link, spread
 from console.steps import StepForm
 
 EXAMPLE = {
@@ -65,7 +63,7 @@ class DocumentField(forms.JSONField):
     def prepare_value(self, value: Any) -> Any:
         if isinstance(value, str):
             return value
-        return json.dumps(value, indent=2, ensure_ascii=False)
+        return spread(value)
 
 
 class TermsForm(StepForm):
@@ -294,8 +292,7 @@ class TariffVersionAdmin(StaffAdmin):
 
     @display(description="Document")
     def shown_document(self, version: TariffVersion) -> str:
-        text = json.dumps(version.document, indent=2, ensure_ascii=False)
-        return format_html('<pre class="kt-pre">{}</pre>', text)
+        return document(version.document)
 
 
 def _price_table(version: TariffVersion | None) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time, timedelta
+import re
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, cast
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -27,6 +28,7 @@ SPANS_MAX = {  # what a step may cover: at most some thousands of periods
     "month": timedelta(days=3660),
     "total": timedelta(days=3660),
 }
+DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 ROWS_MAX = 50_000
 FILTERS = tuple(name for name in DIMENSIONS)
 PARAMETERS = ("start", "end", "step", "zone", "group_by", *FILTERS)
@@ -202,9 +204,8 @@ def _instant(name: str, text: str | None, zone: str) -> datetime:
     try:
         if TIME.fullmatch(text):
             return _within_reach(datetime.fromisoformat(text).astimezone(UTC))
-        if len(text) == len("2026-11-01"):
-            day = datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007 - a date, no instant
-            midnight = datetime.combine(day, time(), tzinfo=ZoneInfo(zone))
+        if DATE.fullmatch(text):
+            midnight = datetime.combine(date.fromisoformat(text), time(), tzinfo=ZoneInfo(zone))
             return _within_reach(midnight.astimezone(UTC))
     except (ValueError, OverflowError):
         pass

@@ -87,6 +87,9 @@ IDENTITIES = """
 _NAMES = ("batch_id", "ordinal", "occurred_at", "received_at", "project_id", "project", "model",
           "api_key", "agent", "session", "region", "service_class")  # fmt: skip
 _CONDITIONS = {
+    "source": """AND EXISTS (SELECT FROM metering_eventkey key
+        WHERE key.organization_id = event.organization_id AND key.batch_id = event.batch_id
+          AND key.ordinal = event.ordinal AND key.source = %(source)s)""",
     "model": "AND event.model = %(model)s",
     "project_id": "AND event.project_id = %(project_id)s",
     "batch_id": "AND event.batch_id = %(batch_id)s",
@@ -117,8 +120,7 @@ def find(organization_id: int, search: Search, *, limit: int = 50) -> list[Found
     if search.start is not None:  # nothing is received before it is 300 s from happening
         conditions.append("AND event.received_at >= %(start)s - interval '300 seconds'")
     rows = _rows(EVENTS.format(conditions=" ".join(conditions)), parameters)
-    found = _with_identity(organization_id, rows)
-    return [one for one in found if search.source in (None, one.source)]
+    return _with_identity(organization_id, rows)
 
 
 def _with_identity(organization_id: int, rows: Sequence[tuple[Any, ...]]) -> list[FoundEvent]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
-from django.db.utils import Error
+from django.db.utils import Error, OperationalError
 
 GROUP_MAX = 200  # batches a transaction
 LEASE = timedelta(seconds=120)
@@ -76,8 +76,18 @@ CLAIM = """
 """
 
 
+ABANDON = """
+    UPDATE metering_ingestbatch
+    SET state = 'failed', lease_token = NULL, last_error = 'its worker died again and again'
+    WHERE state = 'pending' AND attempts >= %(attempts_max)s
+      AND lease_token IS NOT NULL AND lease_until < clock_timestamp()
+"""
+
+
 def claim(limit: int = GROUP_MAX, *, lease: timedelta = LEASE) -> Claim | None:
     """Take open batches that nobody works on: a group of untried ones, or one that was tried."""
+    with connection.cursor() as cursor:
+        cursor.execute(ABANDON, {"attempts_max": ATTEMPTS_MAX})
     for attempts, most in (("attempts = 0", limit), ("attempts > 0", 1)):
         token = uuid.uuid4()
         with transaction.atomic(), connection.cursor() as cursor:
@@ -209,7 +219,9 @@ def apply(claim: Claim) -> None:
 FAILED = """
     UPDATE metering_ingestbatch
     SET lease_token = NULL, lease_until = clock_timestamp() + %(pause)s, last_error = %(error)s,
-        state = CASE WHEN attempts >= %(attempts_max)s THEN 'failed' ELSE state END
+        attempts = attempts - %(outage)s::int,
+        state = CASE WHEN attempts - %(outage)s::int >= %(attempts_max)s THEN 'failed'
+                ELSE state END
     WHERE organization_id = %(organization_id)s AND id = %(batch_id)s
       AND state = 'pending' AND lease_token = %(token)s
 """
@@ -234,7 +246,10 @@ def apply_or_postpone(claim: Claim) -> int:
 
 
 def postpone(claim: Claim, error: Exception) -> None:
-    """Give a batch back with its error: later again, or failed once it was tried often enough."""
+    """Give a batch back with its error: later again, or failed once it was tried often enough.
+
+    A database that is down, locked or too busy is not the batch's fault and does not count.
+    """
     pause = PAUSES[min(claim.attempts, len(PAUSES)) - 1]
     logger.error("batch %s was not applied: %s", claim.batch_ids, error)
     parameters: Parameters = {
@@ -244,6 +259,7 @@ def postpone(claim: Claim, error: Exception) -> None:
         "pause": pause,
         "error": str(error)[:ERROR_LENGTH_MAX],
         "attempts_max": ATTEMPTS_MAX,
+        "outage": isinstance(error, OperationalError),
     }
     with connection.cursor() as cursor:
         cursor.execute(FAILED, parameters)

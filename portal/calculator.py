@@ -46,7 +46,7 @@ class RequestForm(forms.Form):
         self.now = now
         start = {"at": now.astimezone(entry.zone).strftime("%Y-%m-%dT%H:%M")}
         asked = {name: data[name] for name in data if name in FIELDS}
-        super().__init__(asked or None, initial=start)
+        super().__init__({**start, **asked} if asked else None, initial=start)
         for register, initial in zip(REGISTERS, (2000, 0, 0, 500, 0), strict=True):
             self.fields[register] = forms.IntegerField(
                 min_value=0,
@@ -70,6 +70,7 @@ class Cost:
     version: TariffVersion
     lines: list[tuple[str, RatedLine]]
     amount: Decimal
+    number: int
     many: Decimal
     bucket: str
     unpriced: bool
@@ -102,6 +103,7 @@ def cost(entry: Entry, form: RequestForm) -> Cost | None:
         version=version,
         lines=[(readings.register_label(line.register), line) for line in lines],
         amount=amount,
+        number=MANY,
         many=_times(amount, MANY),
         bucket=next((line.bucket for line in lines if line.bucket), "").replace("_", "-"),
         unpriced=any(line.component == UNPRICED for line in lines),

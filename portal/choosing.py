@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from django import forms
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -31,16 +29,17 @@ class OrganizationForm(forms.Form):
         help_text="What tokens cost. It also sets the currency of your invoices.",
     )
     zone = forms.ChoiceField(
-        label="Time zone", help_text="Days, months and invoices begin at midnight here."
+        label="Time zone",
+        help_text="Days, months and invoices begin at midnight here.",
+        widget=forms.Select(attrs={"data-guess-zone": True}),
     )
-    field_order: ClassVar[list[str]] = ["name", "tariff", "zone"]
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
         tariffs = self.fields["tariff"]
         assert isinstance(tariffs, forms.ModelChoiceField)
         tariffs.queryset = Tariff.objects.order_by("code")
-        tariffs.label_from_instance = _tariff_label  # type: ignore[method-assign]
+        tariffs.label_from_instance = _tariff_label  # type: ignore[method-assign, assignment]
         zones = self.fields["zone"]
         assert isinstance(zones, forms.ChoiceField)
         zones.choices = [(zone, zone.replace("_", " ")) for zone in sorted(organizations.zones())]
@@ -69,7 +68,7 @@ def choose(request: HttpRequest) -> HttpResponse:
 def create(request: HttpRequest) -> HttpResponse:
     """Make an organization and put it on a tariff from now on."""
     assert isinstance(request.user, User)
-    form = OrganizationForm(request.POST or None)
+    form = OrganizationForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         try:
             organization = _open_for_business(form, request.user)
@@ -78,7 +77,8 @@ def create(request: HttpRequest) -> HttpResponse:
         else:
             messages.success(request, f"{organization.name} is ready. Send a first event.")
             return redirect("portal:overview", organization.slug)
-    return render(request, "portal/create.html", {"form": form})
+    status = 422 if form.errors else 200
+    return render(request, "portal/create.html", {"form": form}, status=status)
 
 
 @transaction.atomic

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from http import HTTPStatus
-from typing import Concatenate, ParamSpec
+from typing import Concatenate, ParamSpec, cast
 from zoneinfo import ZoneInfo
 
 from django.contrib.auth.views import redirect_to_login
@@ -73,7 +73,7 @@ def member_page(action: Action) -> Callable[[View[P]], Page[P]]:
             answer.headers.setdefault("Cache-Control", "private, no-store")
             return answer
 
-        return page
+        return cast("Page[P]", page)  # names of the arguments aside, that is what it is
 
     return decorate
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -13,6 +14,7 @@ from babel.numbers import (
     format_currency,
     format_decimal,
     format_percent,
+    get_decimal_symbol,
 )
 
 from billing.rating.money import from_minor, minor_digits
@@ -35,13 +37,20 @@ def compact(number: int, locale: Locale) -> str:
 
 def money_minor(minor: int, currency: str, locale: Locale) -> str:
     """Whole minor units as money: $12.34"""
-    return str(format_currency(from_minor(minor, currency), currency, locale=locale))
+    text = format_currency(from_minor(minor, currency), currency, locale=locale)
+    return _apart(str(text), currency)
 
 
 def money_exact(amount: Decimal, currency: str, locale: Locale) -> str:
     """Money with every digit it has, and at least those of its currency: $0.000125"""
     shown = at_least_minor(amount, currency)
-    return str(format_currency(shown, currency, locale=locale, decimal_quantization=False))
+    text = format_currency(shown, currency, locale=locale, decimal_quantization=False)
+    return _apart(str(text), currency)
+
+
+def _apart(text: str, currency: str) -> str:
+    """A currency without a sign of its own is written with its code: KWD 1.234, not KWD1.234."""
+    return re.sub(rf"{currency}(?=\d)", f"{currency}\N{NO-BREAK SPACE}", text)
 
 
 def at_least_minor(amount: Decimal, currency: str) -> Decimal:
@@ -58,6 +67,11 @@ def percent(part: int, locale: Locale) -> str:
     return str(format_percent(Decimal(part) / 100, locale=locale))
 
 
+def portion(part: int, quantity: int, locale: Locale) -> str:
+    """A share in hundredths, where something is never nothing: <1%"""
+    return f"<{percent(1, locale)}" if quantity and not part else percent(part, locale)
+
+
 def day(value: date, locale: Locale) -> str:
     """Nov 18, 2026"""
     return str(format_date(value, "medium", locale=locale))
@@ -66,6 +80,11 @@ def day(value: date, locale: Locale) -> str:
 def short_day(value: date, locale: Locale) -> str:
     """18 Nov, in the order of the locale."""
     return str(format_skeleton("MMMd", value, locale=locale))
+
+
+def weekday(value: date, locale: Locale) -> str:
+    """Mon"""
+    return str(format_date(value, "EEE", locale=locale))
 
 
 def clock(value: datetime) -> str:
@@ -95,12 +114,17 @@ def period(start: datetime, end: datetime, zone: ZoneInfo, locale: Locale) -> st
     return f"{moment(start, zone, locale)} to {moment(end, zone, locale)}"
 
 
-def wheels(minor: int, currency: str) -> list[tuple[str, str]]:
-    """An amount as the wheels of a mechanical meter: (digit, "whole" or "fraction")."""
+def wheels(minor: int, currency: str, locale: Locale) -> list[tuple[str, str]]:
+    """An amount on the wheels of a mechanical meter: (text, its class), the point among them."""
     digits = minor_digits(currency)
     text = str(abs(minor)).rjust(max(4, digits + 2), "0")
-    split = len(text) - digits
-    return [(digit, "whole" if place < split else "fraction") for place, digit in enumerate(text)]
+    whole, fraction = text[: len(text) - digits], text[len(text) - digits :]
+    point = [(get_decimal_symbol(locale), "point")] if fraction else []
+    return [
+        *((digit, "wheel") for digit in whole),
+        *point,
+        *((digit, "wheel fraction") for digit in fraction),
+    ]
 
 
 def per(units: int) -> str:

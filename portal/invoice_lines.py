@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_GET
@@ -41,6 +42,6 @@ def show(request: HttpRequest, entry: Entry, number: str, position: int) -> Http
     return render(request, "portal/invoice_line.html", context)
 
 
-def _neighbour(lines: InvoiceLine.objects) -> int | None:
+def _neighbour(lines: QuerySet[InvoiceLine]) -> int | None:
     position: int | None = lines.values_list("position", flat=True).first()
     return position

@@ -128,7 +128,7 @@ def _rows(invoice: Invoice) -> Iterator[list[spreadsheet.Cell]]:
 
 def shown(line: InvoiceLine) -> ShownLine:
     """A line as it stands under the heading of its model."""
-    label = line.description.removeprefix(f"{line.model}: ")
+    label = line.description.removeprefix(f"{line.model}: ").partition(", difference for")[0]
     free = line.component == UNPRICED or line.component.startswith(ALLOWANCE)
     return ShownLine(line, label, figures.per(line.per), free)
 

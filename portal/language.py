@@ -1,9 +1,14 @@
-"""Which conventions a reader's numbers and dates follow: those the browser asks for."""
+"""Which conventions a reader's numbers and dates follow.
+
+The page's language decides; within it the browser chooses the region. A German browser that reads
+an English page gets English numbers, for there "1.234" and "1,234" must not stand side by side.
+"""
 
 from __future__ import annotations
 
 from babel import Locale, UnknownLocaleError
 from django.http import HttpRequest
+from django.utils.translation import get_language
 from django.utils.translation.trans_real import parse_accept_lang_header
 
 FALLBACK = Locale("en")
@@ -11,13 +16,20 @@ HEADER_LENGTH_MAX = 500
 
 
 def locale_of(request: HttpRequest | None) -> Locale:
-    """The first locale the request asks for that we know; English otherwise."""
+    """The page's language, in the region the browser prefers among those that speak it."""
+    page = _locale(get_language() or "") or FALLBACK
     if request is None:
-        return FALLBACK
+        return page
     header = request.headers.get("Accept-Language", "")[:HEADER_LENGTH_MAX].lower()
     for name, _ in parse_accept_lang_header(header):
-        try:
-            return Locale.parse(name, sep="-")
-        except (ValueError, UnknownLocaleError):
-            continue
-    return FALLBACK
+        asked = _locale(name)
+        if asked is not None and asked.language == page.language:
+            return asked
+    return page
+
+
+def _locale(name: str) -> Locale | None:
+    try:
+        return Locale.parse(name, sep="-") if name else None
+    except (ValueError, UnknownLocaleError):
+        return None

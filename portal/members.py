@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django import forms
 from django.contrib import messages
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
@@ -111,7 +112,7 @@ def remove(request: HttpRequest, entry: Entry, pk: int) -> HttpResponse:
     return redirect("portal:members", entry.organization.slug)
 
 
-def _open_invitations(entry: Entry) -> Invitation.objects:
+def _open_invitations(entry: Entry) -> QuerySet[Invitation]:
     return entry.organization.invitations.filter(accepted_at=None, revoked_at=None)
 
 

@@ -20,6 +20,7 @@ from portal.door import Entry, member_page
 from portal.language import locale_of
 from portal.usage import namer, saying
 
+BEHIND_FROM = timedelta(minutes=1)
 DAYS_DRAWN_MIN = 14  # in the first days of a period the end of the last one is drawn too
 
 
@@ -39,6 +40,7 @@ def show(request: HttpRequest, entry: Entry) -> HttpResponse:
     now = timezone.now()
     cost = costs.so_far(entry.organization, now)
     period = cost.period if cost else calendar_month(entry.zone, now)
+    read_until = _read_until(entry, now)
     summary, today, this_period = _tokens(entry, period, now, locale_of(request))
     context = {
         "now": now,
@@ -51,7 +53,8 @@ def show(request: HttpRequest, entry: Entry) -> HttpResponse:
         "tokens_today": today,
         "tokens_this_period": this_period,
         "quotas": allowance.standing(entry.organization, now),
-        "read_until": _read_until(entry, now),
+        "read_until": read_until,
+        "behind": now - read_until > BEHIND_FROM,
         "last_invoice": _last_invoice(entry),
         "has_keys": entry.organization.api_keys.filter(revoked_at=None).exists(),
     }
@@ -77,8 +80,10 @@ def _tokens(
         say=saying("day", entry.zone, locale),
     )
     by_day = {step.starts_at: step.total for step in summary.steps}
-    # A subscription may begin in the middle of a day; the meter knows it to the quarter-hour.
-    this_period = readings.tokens_in(entry.organization.pk, period.start, period.end)
+    if period.start in by_day:
+        this_period = sum(total for day, total in by_day.items() if day >= period.start)
+    else:  # a subscription may begin in the middle of a day; the meter knows it more finely
+        this_period = readings.tokens_in(entry.organization.pk, period.start, period.end)
     return summary, by_day.get(today, 0), this_period
 
 

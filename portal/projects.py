@@ -85,7 +85,7 @@ def archive(request: HttpRequest, entry: Entry, project_slug: str) -> HttpRespon
 
 
 def _page(request: HttpRequest, entry: Entry, form: ProjectForm) -> HttpResponse:
-    listed = _listed(entry.organization.projects)
+    listed = _listed(entry.organization.projects.all())
     status = 422 if form.errors else 200
     context = {"form": form, "current": listed.current, "archived": listed.archived}
     return render(request, "portal/projects.html", context, status=status)
@@ -95,7 +95,8 @@ def _listed(projects_of: QuerySet[Project]) -> _Listed:
     counted = projects_of.annotate(
         live_keys=Count("api_keys", filter=Q(api_keys__revoked_at=None))
     ).order_by("name")
-    current, archived = [], []
+    current: list[Project] = []
+    archived: list[Project] = []
     for project in counted:
         (archived if project.archived_at else current).append(project)
     return _Listed(current, archived)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import groupby
+from itertools import product
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -53,9 +54,7 @@ def show(request: HttpRequest, entry: Entry) -> HttpResponse:
         "subscription": subscription,
         "tariff": subscription.tariff,
         "current": _version(version, terms),
-        "announced": [
-            _version(found, catalog.terms_of(found)) for found in _later(subscription.tariff, now)
-        ],
+        "announced": _announced(subscription.tariff, terms, now),
         "period": subscriptions.open_period(subscription, now),
         "allowances": terms.allowances,
         "by_volume": any(isinstance(part.shape, Graduated) for part in terms.components),
@@ -65,18 +64,57 @@ def show(request: HttpRequest, entry: Entry) -> HttpResponse:
         "result": calculator.cost(entry, form),
         "currency": subscription.tariff.currency,
         "models": _named_models(terms),
-        "many": calculator.MANY,
     }
     return render(request, "portal/tariff.html", context)
 
 
-def _version(version: TariffVersion, terms: Terms) -> Version:
-    rows = costs.price_table(terms)
-    prices = [
-        Prices(models, [(row, row.text.partition(" per ")[2]) for row in of_models])
-        for models, of_models in groupby(rows, key=lambda row: row.models)
-    ]
-    return Version(version, prices)
+def _version(version: TariffVersion, terms: Terms, known: Sequence[PriceRow] = ()) -> Version:
+    rows = [row for row in costs.price_table(terms) if row not in known]
+    return Version(version, _grouped(rows))
+
+
+def _grouped(rows: Sequence[PriceRow]) -> list[Prices]:
+    """One group per models, and the first row that matches still applies: no row moves up past
+    one that may price the same usage."""
+    groups: list[Prices] = []
+    for row in rows:
+        rivals = (any(_rivals(row, other) for other, _ in group.rows) for group in groups)
+        barred = max((place for place, rival in enumerate(rivals) if rival), default=0)
+        same = (group for group in groups[barred:] if group.models == row.models)
+        group = next(same, None)
+        if group is None:
+            group = Prices(row.models, [])
+            groups.append(group)
+        group.rows.append((row, row.text.partition(" per ")[2]))
+    return groups
+
+
+def _rivals(row: PriceRow, other: PriceRow) -> bool:
+    same_register = set(row.registers.split(", ")) & set(other.registers.split(", "))
+    pairs = product(row.models.split(", "), other.models.split(", "))
+    return bool(same_register) and any(_meet(*pair) for pair in pairs)
+
+
+def _meet(name: str, other: str) -> bool:
+    """Whether some model goes by both: names, beginnings ("qwen…") or any model at all."""
+    if name.startswith("any ") or other.startswith("any "):
+        return True
+    begins, other_begins = name.removesuffix("…"), other.removesuffix("…")
+    return (
+        name == other
+        or (name != begins and other_begins.startswith(begins))
+        or (other != other_begins and begins.startswith(other_begins))
+    )
+
+
+def _announced(tariff: Tariff, terms: Terms, now: datetime) -> list[Version]:
+    """The versions to come, each with the prices that differ from those before it."""
+    versions, before = [], terms
+    for later in _later(tariff, now):
+        after = catalog.terms_of(later)
+        versions.append(_version(later, after, known=costs.price_table(before)))
+        before = after
+    return versions
 
 
 def _later(tariff: Tariff, now: datetime) -> list[TariffVersion]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from itertools import groupby
 
 from billing.rating.calendar import TouCalendar
@@ -32,7 +32,7 @@ class Stretch:
 class Day:
     """One day of the week, without a gap."""
 
-    moment: datetime
+    date: date
     stretches: list[Stretch]
     today: bool
 
@@ -68,7 +68,7 @@ def strip(calendar: TouCalendar, now: datetime) -> Week:
     for number in range(7):
         day = monday + timedelta(days=number)
         midnight = datetime.combine(day, time(), tzinfo=calendar.zone)
-        days.append(Day(midnight, _stretches(calendar, midnight, swatches), day == local.date()))
+        days.append(Day(day, _stretches(calendar, midnight, swatches), day == local.date()))
     bucket = calendar.bucket_at(now)
     next_at = _change(calendar, now)
     return Week(

@@ -44,7 +44,7 @@ def _timed(name: str, command: Sequence[str], env: Mapping[str, str]) -> tuple[i
     interrupts: list[int] = []
     code = one_command.run(argv, env, stdin=subprocess.DEVNULL, interrupts=interrupts)
     if interrupts:
-        raise KeyboardInterrupt
+        raise SystemExit(128 + interrupts[0])
     return code, time.monotonic() - started_at
 
 

@@ -54,8 +54,9 @@ class Child:
 class Children:
     """Starts, follows, restarts and stops."""
 
-    def __init__(self, terminal: Terminal, logs: Sequence[LogFile]) -> None:
-        self.terminal, self.logs = terminal, logs
+    def __init__(self, terminal: Terminal) -> None:
+        self.terminal = terminal
+        self.logs: list[LogFile] = []
         self.running: dict[str, Child] = {}  # in the order of their start
         self.restarts: dict[str, int] = {}
         self.due: dict[str, tuple[float, Child]] = {}  # to be started again, and when

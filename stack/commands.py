@@ -2,12 +2,14 @@
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
-from stack import checks, home, install, keeper, one_command, run
+from stack import checks, home, install, keeper, one_command, processes, run
 from stack.refusal import Refusal, say
 
+UNDER_MAKE = "MAKELEVEL"  # make sets it for its recipes
 USAGE = """usage: python3 -m stack COMMAND
 
   install [--dev]     make .venv and install the locked packages
@@ -21,6 +23,8 @@ USAGE = """usage: python3 -m stack COMMAND
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command; every foreseeable failure is one sentence and 1."""
+    if os.environ.get(UNDER_MAKE):
+        processes.die_with(os.getppid(), signal.SIGTERM)  # a killed `make` takes us with it
     try:
         return _dispatch(list(arguments))
     except Refusal as refusal:

@@ -12,10 +12,13 @@ PORT_DEFAULT = 8000
 
 def for_children(home: Home, environ: Mapping[str, str]) -> dict[str, str]:
     """The caller's environment, completed; what the caller has set stays."""
+    if environ.get("KILOTOKEN_DEMO", "0") not in ("0", "1"):
+        raise Refusal("KILOTOKEN_DEMO must be 0 (no demo data) or 1 (make it)")
     port = port_number(environ, "PORT", PORT_DEFAULT)
     ours = {
         "DATABASE_URL": postgres.url(home),
         "CELERY_BROKER_URL": valkey.url(home),
+        "DJANGO_SETTINGS_MODULE": "config.settings",
         "SECRET_KEY": "",
         "KILOTOKEN_KEY_PEPPER": "",
         "PORT": str(port),
@@ -34,8 +37,11 @@ def for_children(home: Home, environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def search_path(environ: Mapping[str, str]) -> str:
-    """Where programs are found: in .venv before anywhere else."""
-    return f"{ROOT / '.venv' / 'bin'}{os.pathsep}{environ.get('PATH', os.defpath)}"
+    """Where programs are found: in .venv, then psql and pg_dump of the server's own version."""
+    folders = [str(ROOT / ".venv" / "bin")]
+    if clients := postgres.wheel_binaries():
+        folders.append(str(clients))
+    return os.pathsep.join([*folders, environ.get("PATH", os.defpath)])
 
 
 def needs_servers(environ: Mapping[str, str]) -> bool:

@@ -100,9 +100,7 @@ def _by_pip(folder: Path, environ: Mapping[str, str]) -> bool:
 def _by_hand(folder: Path, index: PackageIndex) -> bool:
     """For a Python without pip: read the index's page of links, or the folder of wheels."""
     hashes = set(re.findall(r"sha256:([0-9a-f]{64})", PIN.read_text()))
-    places = [] if index.no_index else [index.index_url, *index.extra_index_urls]
-    pages = [place.rstrip("/") + "/uv/" for place in places if place] + index.find_links
-    for page in pages:
+    for page in _pages(index):
         for link in _links(page, index):
             name = urllib.parse.unquote(link.partition("#")[0].rpartition("/")[2])
             if not fits(name, sys.platform, platform.machine(), musl=_is_musl()):
@@ -112,6 +110,11 @@ def _by_hand(folder: Path, index: PackageIndex) -> bool:
                 (folder / name).write_bytes(content)
                 return True
     return False
+
+
+def _pages(index: PackageIndex) -> list[str]:
+    places = [] if index.no_index else [index.index_url, *index.extra_index_urls]
+    return [place.rstrip("/") + "/uv/" for place in places if place] + index.find_links
 
 
 def fits(name: str, system: str, machine: str, *, musl: bool) -> bool:

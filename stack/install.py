@@ -5,13 +5,14 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from stack import fetch_uv, package_index
+from stack import fetch_uv, package_index, processes
 from stack.home import ROOT
 from stack.refusal import Refusal, say
 
@@ -139,8 +140,11 @@ def _by_uv(
         return False
     say(f"installing {' and '.join(lock.name for lock in locks)} into .venv")
     env = uv_environment(index, environ)
-    argv = [str(UV), "pip", "sync", "--require-hashes", "--python", str(PYTHON), *map(str, locks)]
-    if subprocess.run(argv, env=env, cwd=ROOT, check=False).returncode == 0:
+    argv = [str(UV), "pip", "sync", "--require-hashes", "--only-binary", ":all:"]
+    argv += ["--python", str(PYTHON), *map(str, locks)]
+    with_us = processes.dies_with_parent(signal.SIGTERM)  # two installers would trip each other
+    done = subprocess.run(argv, env=env, cwd=ROOT, check=False, preexec_fn=with_us)
+    if done.returncode == 0:
         return True
     say("uv did not succeed; trying with pip")
     return False

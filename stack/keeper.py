@@ -6,6 +6,7 @@ end, however they end. Once nobody holds one, the keeper stops the servers and e
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from stack.refusal import Refusal
 POLL_S = 0.25
 READY_WITHIN_S = 120.0  # recovery after a crash replays up to max_wal_size
 RESTARTS_MAX = 5  # in a row, none of which got as far as being ready
+FREE_BYTES_MIN = 200_000_000  # an empty database and its first log segments
 LOG_BYTES_MAX = 10_000_000
 
 
@@ -128,6 +130,8 @@ def main(home: Home) -> int:
     """Run as `python -m stack keep`, started by `stack.servers` with the keeper's lock in hand."""
     try:
         rotate_logs(home)
+        if shutil.disk_usage(home.path).free < FREE_BYTES_MIN:
+            raise Refusal(f"less than 200 MB of disk space is left at {home.path}; free some first")
         folder = postgres.binaries(home)
         postgres.make_data(home, folder)
         keep(home, folder)

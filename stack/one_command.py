@@ -6,9 +6,10 @@ import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from types import FrameType
 
-from stack import environment, processes, servers
+from stack import environment, ports, processes, servers
 from stack.home import ROOT, open_home
 from stack.refusal import Refusal
 
@@ -30,8 +31,15 @@ def main(command: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGHUP, _end)
     with ready(os.environ) as env:
-        code = run(command, env)
+        code = run(command, env | _doors(env["KILOTOKEN_HOME"], os.environ))
     return code if code >= 0 else 128 - code
+
+
+def _doors(home: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """The ports of the `make run` beside us, unless the caller names some."""
+    if any(environ.get(name) for name in ports.OURS):
+        return {}
+    return ports.of_running(Path(home) / "locks")
 
 
 def _end(number: int, _frame: FrameType | None) -> None:
@@ -47,6 +55,12 @@ def run(
 ) -> int:
     """Run in our own session and on our own terminal: the command may ask and be debugged."""
     heard = interrupts if interrupts is not None else []
+
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        heard.append(number)
+        if number != signal.SIGINT:  # the terminal's Ctrl-C reaches the command by itself
+            processes.send(child.pid, number)
+
     child = subprocess.Popen(
         command,
         env=dict(env),
@@ -54,10 +68,8 @@ def run(
         stdin=stdin,
         preexec_fn=processes.dies_with_parent(signal.SIGTERM),  # noqa: PLW1509
     )
-    # The terminal's Ctrl-C reaches the command as well; it decides, we only wait.
-    signal.signal(signal.SIGINT, lambda number, _frame: heard.append(number))
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _frame: processes.send(child.pid, number))
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, pass_on)
     try:
         return child.wait()
     finally:

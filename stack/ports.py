@@ -1,14 +1,35 @@
-"""Whether a TCP port is free, and who has it where it is not."""
+"""Whether a TCP port is free, who has it where it is not, and which ones `stack run` took."""
 
 import errno
+import json
 import os
 import re
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 
+from stack import processes
 from stack.refusal import Refusal
 
 LISTENING = "0A"  # the state column of /proc/net/tcp
+OURS = ("PORT", "INGEST_PORT")
+
+
+def note(locks: Path, env: Mapping[str, str]) -> None:
+    """Let commands beside this `stack run` know where its doors are."""
+    draft = locks / ".ports"
+    draft.write_text(json.dumps({"pid": os.getpid(), "ports": {name: env[name] for name in OURS}}))
+    draft.replace(locks / "ports")
+
+
+def of_running(locks: Path) -> dict[str, str]:
+    """The ports of the `stack run` on this home; none if there is none."""
+    try:
+        noted = json.loads((locks / "ports").read_text())
+    except FileNotFoundError:
+        return {}
+    lives = "stack run" in processes.command_line(noted["pid"])
+    return dict(noted["ports"]) if lives else {}
 
 
 def refuse_if_taken(host: str, port: int, *, variable: str) -> None:

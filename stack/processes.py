@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -25,15 +26,15 @@ def dies_with_parent(signal_number: int) -> Callable[[], None]:
     Linux only; elsewhere the child simply starts. Fork from the main thread: the kernel means
     the parent thread, not the process.
     """
-    parent = os.getpid()
+    return partial(die_with, os.getpid(), signal_number)
 
-    def arrange() -> None:
-        if _libc is not None:
-            _libc.prctl(PR_SET_PDEATHSIG, int(signal_number), 0, 0, 0)
-            if os.getppid() != parent:  # died between fork and prctl
-                os._exit(1)
 
-    return arrange
+def die_with(parent: int, signal_number: int) -> None:
+    """Have the kernel send us this signal when our parent dies; at once if it has already."""
+    if _libc is not None:
+        _libc.prctl(PR_SET_PDEATHSIG, int(signal_number), 0, 0, 0)
+        if os.getppid() != parent:  # died between fork and prctl
+            os._exit(1)
 
 
 def start(

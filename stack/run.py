@@ -18,6 +18,7 @@ PYTHON = str(ROOT / ".venv" / "bin" / "python")
 MANAGE = [PYTHON, "manage.py"]
 ANSWER_WITHIN_S = 90.0
 KEEPER_LOOK_S = 1.0
+FILTERS = "PYTHONWARNINGS"
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where to knock on who listens everywhere
 
 
@@ -26,17 +27,17 @@ def main(environ: Mapping[str, str]) -> int:
     if not os.access(PYTHON, os.X_OK):
         raise Refusal("nothing is installed yet; use `make run`, or run `make install` first")
     home = open_home(environ)
-    env = {**environment.for_children(home, environ), "PYTHONUNBUFFERED": "1"}
+    env = {**environment.for_children(home, environ), **_quiet(environ)}
     alone = FileLock(home.locks / "run")
     if not alone.try_own():
         raise Refusal(
             f"Kilotoken runs already on {home.path}; "
             "stop it, or choose another home: KILOTOKEN_HOME=/path/to/folder make run"
         )
-    for variable in ("PORT", "INGEST_PORT"):
+    for variable in ports.OURS:
         ports.refuse_if_taken(_host(env), int(env[variable]), variable=variable)
-    logs = [LogFile(name, home.logs / f"{name}.log") for name in ("keeper", "postgres", "valkey")]
-    children = Children(Terminal(env), logs)
+    ports.note(home.locks, env)
+    children = Children(Terminal(env))
     children.listen()
     try:
         _run(home, env, environ, children)
@@ -52,6 +53,8 @@ def _run(
     with ExitStack() as stack:
         if embedded:
             stack.enter_context(servers.in_use(home))
+            for name in ("keeper", "postgres", "valkey"):  # from here on: how they started is dull
+                children.logs.append(LogFile(name, home.logs / f"{name}.log"))
         stack.callback(children.stop)  # before the servers go
         migrate(children, env)
         for name, argv in programs(home, env).items():
@@ -71,7 +74,9 @@ def programs(home: Home, env: Mapping[str, str]) -> dict[str, list[str]]:
     """What runs, in the order of starting."""
     granian = [PYTHON, "-m", "granian", "--interface", "wsgi", "--no-ws", "--host", _host(env)]
     granian += ["--workers", "1", "--blocking-threads", "4"]
-    celery = [PYTHON, "-m", "celery", "-A", "config"]
+    # Who sends half a request keeps a thread waiting; nothing of it was acknowledged.
+    granian += ["--workers-kill-timeout", "5"]
+    celery = [PYTHON, "-m", "celery", "-A", "config", "--quiet"]
     # Processes, not threads: only they can be ended when a task exceeds its time limit.
     worker = [*celery, "worker", "--pool", "prefork", "--concurrency", "2"]
     beat = [*celery, "beat", "--schedule", str(home.path / "beat" / "schedule")]
@@ -88,7 +93,9 @@ def migrate(children: Children, env: Mapping[str, str]) -> None:
     look = [*MANAGE, "migrate", "--check"]
     if children.complete("migrate", look, env, quiet=True).process.returncode == 0:
         return
-    done = children.complete("migrate", [*MANAGE, "migrate", "--no-input"], env)
+    children.terminal.own("bringing the database up to date")
+    migrate = [*MANAGE, "migrate", "--no-input", "--verbosity", "0"]
+    done = children.complete("migrate", migrate, env)
     if done.process.returncode != 0:
         raise Refusal("the database cannot be migrated; the lines above say why")
 
@@ -123,12 +130,19 @@ def _tell_demo(
     if environ.get("KILOTOKEN_DEMO", "0" if environ.get("DATABASE_URL") else "1") == "0":
         return
     made = home.path / "demo.made"
-    if not made.exists():
-        if children.complete("demo", [*MANAGE, "demo"], env).process.returncode != 0:
-            children.terminal.own("the demo data could not be made; everything else runs")
-            return
+    if made.exists():
+        children.complete("demo", [*MANAGE, "demo", "--sign-ins"], env)
+    elif children.complete("demo", [*MANAGE, "demo"], env).process.returncode == 0:
         made.touch()
-    children.complete("demo", [*MANAGE, "demo", "--sign-ins"], env)
+    else:
+        children.terminal.own("the demo data could not be made; everything else runs")
+
+
+def _quiet(environ: Mapping[str, str]) -> dict[str, str]:
+    """Lines as they are said, without Celery's daily advice to root, who knows."""
+    advice = "ignore:You're running the worker with superuser privileges"
+    warnings = ",".join(filter(None, [environ.get(FILTERS), advice]))
+    return {"PYTHONUNBUFFERED": "1", FILTERS: warnings}
 
 
 def _host(env: Mapping[str, str]) -> str:

@@ -7,10 +7,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
-from stack import processes
+from stack import postgres, processes
 from stack.home import ROOT, Home
 from stack.keeper import READY_WITHIN_S
 from stack.locks import FileLock
@@ -39,12 +39,11 @@ def ensure(home: Home) -> None:
     while time.monotonic() < started_at + READY_WITHIN_S:
         if _is_ready(home):
             return
-        lock = FileLock(home.locks / "keeper")
-        if lock.try_own():
-            if keeper:
-                raise Refusal(_why_it_failed(home))
-            keeper = _start_keeper(home, lock)
-        lock.close()
+        with closing(FileLock(home.locks / "keeper")) as lock:
+            if lock.try_own():
+                if keeper:
+                    raise Refusal(_why_it_failed(home))
+                keeper = _start_keeper(home, lock)
         if not told and time.monotonic() > started_at + 2:
             say("waiting for PostgreSQL and Valkey")
             told = True
@@ -95,8 +94,7 @@ def _why_it_failed(home: Home) -> str:
 
 def _stop_keeper(home: Home) -> None:
     """Ask the keeper to stop its servers and wait until its lock is free."""
-    lock = FileLock(home.locks / "keeper")
-    if pid := _status(home).get("pid"):
-        processes.send(pid, signal.SIGTERM)
-        processes.until(lock.try_own, within_s=40)
-    lock.close()
+    with closing(FileLock(home.locks / "keeper")) as lock:
+        if not lock.try_own() and (pid := _status(home).get("pid")):
+            processes.send(pid, signal.SIGTERM)
+            processes.until(lock.try_own, within_s=postgres.STOP_WITHIN_S + 10)

@@ -7,6 +7,7 @@ which the server recognises, and never a second charge.
 from __future__ import annotations
 
 import json
+import logging
 import random
 import threading
 import time
@@ -28,10 +29,12 @@ PATIENCE_S = 120  # longer than a restart of the server, shorter than a person's
 PAUSE_S_FIRST = 0.1
 PAUSE_S_MAX = 15
 TIMEOUT = httpx.Timeout(60, connect=5)
-RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
+RETRYABLE = frozenset({408, 429, 502, 503, 504})
 _SEPARATORS = (",", ":")
 
 Event = dict[str, Any]
+
+logging.getLogger("httpx").setLevel(logging.WARNING)  # it says every request otherwise
 
 
 class NotSent(Exception):

@@ -55,5 +55,10 @@ class Migration(migrations.Migration):
                 condition=models.Q(("email", Lower("email"))), name="user_email_is_lower_case"
             ),
         ),
+        migrations.AlterModelOptions(name="apikey", options={"verbose_name": "API key"}),
+        migrations.AlterModelOptions(
+            name="auditentry",
+            options={"ordering": ["-id"], "verbose_name_plural": "audit log"},
+        ),
         migrations.RunSQL(CREATE, DROP),
     ]

@@ -152,7 +152,7 @@ class Migration(migrations.Migration):
                 ('quantity', models.BigIntegerField(help_text='tokens; negative where usage was corrected')),
                 ('unit_price', models.DecimalField(decimal_places=12, max_digits=24)),
                 ('per', models.BigIntegerField(help_text='how many units the unit price is for')),
-                ('amount_exact', models.DecimalField(decimal_places=21, max_digits=60)),
+                ('amount_exact', models.DecimalField(decimal_places=18, max_digits=60)),
                 ('amount_minor', models.BigIntegerField()),
                 ('trace', models.JSONField(help_text='version, component, bucket, step and rule, with numbers')),
                 ('invoice', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='lines', to='billing.invoice')),

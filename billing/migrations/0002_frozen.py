@@ -61,7 +61,8 @@ ALTER TABLE billing_subscription ADD CONSTRAINT subscription_starts_on_a_quarter
 CREATE FUNCTION billing_subscription_guard() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE billed_until timestamptz;
 BEGIN
-    SELECT max(period_end) INTO billed_until FROM billing_invoice WHERE subscription_id = OLD.id;
+    SELECT max(period_end) INTO billed_until FROM billing_invoice
+        WHERE subscription_id = OLD.id AND status <> 'draft';
     IF billed_until IS NULL THEN
         RETURN NEW;
     END IF;

@@ -1,8 +1,10 @@
 """What a buyer reads about a rated line: every sentence can be checked by hand."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import cast
+from zoneinfo import ZoneInfo
 
 from billing.rating.charge_sentences import charge_reasons
 from billing.rating.line import ALLOWANCE, UNPRICED, RatedLine
@@ -24,13 +26,13 @@ _COUNTED = {
 }
 
 
-def sentences(line: RatedLine, currency: str) -> list[str]:
+def sentences(line: RatedLine, currency: str, zone: ZoneInfo | None = None) -> list[str]:
     """Say in English what a line charges and why, exact to the last digit.
 
-    Needs nothing but the line and its trace, so it reads the same years later.
-    ValueError for an unknown currency.
+    Needs nothing but the line and its trace, so it reads the same years later. Instants are said
+    in UTC, or by the clocks of the zone. ValueError for an unknown currency.
     """
-    return [_charge(line, currency), *_reasons(line, currency)]
+    return [_charge(line, currency), *_reasons(line, currency, zone)]
 
 
 def _charge(line: RatedLine, currency: str) -> str:
@@ -53,14 +55,14 @@ def _total(line: RatedLine, currency: str) -> str:
     return written(line.amount, currency)
 
 
-def _reasons(line: RatedLine, currency: str) -> Iterator[str]:
+def _reasons(line: RatedLine, currency: str, zone: ZoneInfo | None) -> Iterator[str]:
     trace = line.trace
     if line.component == UNPRICED or line.component.startswith(ALLOWANCE):
         yield f"Tariff version {line.version}."
     else:
         yield f"Tariff version {line.version}, component {line.component}."
     if "tokens" in trace:
-        yield _allowance(trace)
+        yield _allowance(trace, zone)
     if "step" in trace:
         yield _step(cast("Mapping[str, object]", trace["step"]), _noun(line.register))
     if "volume" in trace:
@@ -77,18 +79,19 @@ def _reasons(line: RatedLine, currency: str) -> Iterator[str]:
     if "modifiers" in trace:
         yield _modified(trace, currency)
     if "bucket" in trace:
-        yield _bucket(cast("Mapping[str, object]", trace["bucket"]))
+        yield _bucket(cast("Mapping[str, object]", trace["bucket"]), zone)
     yield from charge_reasons(line, currency)
     if "first" in trace:
-        yield f"Used from {_instant(trace['first'])} until {_instant(trace['last'])}."
+        first, last = (_instant(trace[end], zone) for end in ("first", "last"))
+        yield f"Used from {first} until {last}."
     if "difference" in trace:
         yield _difference(cast("Mapping[str, int]", trace["difference"]))
 
 
-def _allowance(trace: Mapping[str, object]) -> str:
+def _allowance(trace: Mapping[str, object], zone: ZoneInfo | None) -> str:
     whose = " for each model" if trace.get("each_model") else ""
     when = "once" if trace.get("once") else "in each billing period"
-    until = f", until {_instant(trace['expires'])}" if "expires" in trace else ""
+    until = f", until {_instant(trace['expires'], zone)}" if "expires" in trace else ""
     return f"The allowance is {trace['tokens']:,} tokens{whose} {when}{until}."
 
 
@@ -148,11 +151,14 @@ def _step(step: Mapping[str, object], noun: str) -> str:
     return f"Step {step['number']} of {step['of']}: {units} of the billing period."
 
 
-def _bucket(bucket: Mapping[str, object]) -> str:
+def _bucket(bucket: Mapping[str, object], shown_in: ZoneInfo | None) -> str:
     name, zone = _words(bucket["name"]), bucket["zone"]
     rules = cast("Sequence[Mapping[str, object]]", bucket["rules"])
     events = cast("Sequence[Mapping[str, object]]", bucket.get("events", []))
-    called = [f"called {_instant(one['start'])} to {_instant(one['end'])}" for one in events]
+    called = [
+        f"called {_instant(one['start'], shown_in)} to {_instant(one['end'], shown_in)}"
+        for one in events
+    ]
     when = "; ".join([*(_rule(rule) for rule in rules), *called]) or "all other time"
     return f"Time of use {name}: {when} ({zone})."
 
@@ -195,5 +201,9 @@ def _words(name: object) -> str:
     return str(name).replace("_", " ")
 
 
-def _instant(text: object) -> str:
-    return str(text).replace("T", " ").replace("+00:00", " UTC")
+def _instant(text: object, zone: ZoneInfo | None) -> str:
+    if zone is None:
+        return str(text).replace("T", " ").replace("+00:00", " UTC")
+    local = datetime.fromisoformat(str(text)).astimezone(zone)
+    wall, offset = local.isoformat(" ", "minutes")[:16], local.isoformat()[-6:]
+    return f"{wall} UTC{offset}"

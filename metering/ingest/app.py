@@ -7,6 +7,7 @@ What is acknowledged was committed before.
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
@@ -21,6 +22,9 @@ from metering.ingest.take import take
 
 EVENTS_PATH = "/api/v1/events"
 HEALTH_PATH = "/healthz"
+
+# A server starts this module by itself; the settings it reads lazily need their name.
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 logger = logging.getLogger(__name__)
 

@@ -8,6 +8,7 @@ tells whether an event lies in the future.
 from __future__ import annotations
 
 import hmac
+import logging
 import threading
 import time
 from collections.abc import Iterable
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+import psycopg
 from django.conf import settings
 from psycopg import Connection
 
@@ -42,9 +44,13 @@ PROJECTS = """
     WHERE organization_id = %s AND archived_at IS NULL AND slug = ANY(%s)
 """
 USED = """
-    UPDATE accounts_apikey SET last_used_at = clock_timestamp()
-    WHERE id = %s AND (last_used_at IS NULL OR last_used_at < clock_timestamp() - %s)
+    UPDATE accounts_apikey SET last_used_at = clock_timestamp() WHERE id = (
+        SELECT id FROM accounts_apikey
+        WHERE id = %s AND (last_used_at IS NULL OR last_used_at < clock_timestamp() - %s)
+        FOR NO KEY UPDATE SKIP LOCKED)
 """
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -85,10 +91,14 @@ class Caller:
         return self.projects.get(name)
 
     def note_use(self, connection: Connection[Any]) -> None:
-        """Write down that the key was used, at most once a minute, in a statement of its own."""
-        if self.use_is_news:
-            self.use_is_news = False
+        """Write down that the key was used, at most once a minute; never fail a request for it."""
+        if not self.use_is_news:
+            return
+        self.use_is_news = False
+        try:
             connection.execute(USED, [self.api_key_id, USED_EVERY])
+        except psycopg.Error as error:
+            logger.warning("the use of a key was not noted: %s", error)
 
 
 class Callers:

@@ -42,6 +42,7 @@ OUTAGES = (
     TooManyRequests,
     psycopg.OperationalError,  # down, restarting, locked, cancelled, full
     psycopg.InterfaceError,
+    psycopg.errors.ReadOnlySqlTransaction,  # demoted: the new primary is somewhere else
 )
 
 
@@ -53,7 +54,7 @@ def connected() -> Iterator[Connection[TupleRow]]:
             yield connection
     except OUTAGES as error:
         logger.error("the database cannot be had: %s", error)
-        detail = "The database does not answer in time; nothing was stored."
+        detail = "The database did not answer in time, so nothing is acknowledged."
         raise Refusal(Problem("temporarily_unavailable", detail)) from error
 
 

@@ -61,18 +61,25 @@ def percent(context: Context, part: int) -> str:
 
 
 @register.simple_tag(takes_context=True)
+def portion(context: Context, part: int, quantity: int) -> str:
+    """A share in hundredths; of something small it says <1%."""
+    return figures.portion(part, quantity, locale_of(context.get("request")))
+
+
+@register.simple_tag(takes_context=True)
 def meter_register(context: Context, minor: int, currency: str) -> SafeString:
     """An amount on the wheels of a meter; a screen reader hears the plain amount."""
-    spoken = figures.money_minor(minor, currency, locale_of(context.get("request")))
+    locale = locale_of(context.get("request"))
     wheels = format_html_join(
-        "", '<span class="wheel {}">{}</span>',
-        ((kind, digit) for digit, kind in figures.wheels(minor, currency)),
-    )  # fmt: skip
+        "",
+        '<span class="{}">{}</span>',
+        ((kind, text) for text, kind in figures.wheels(minor, currency, locale)),
+    )
     return format_html(
         '<span class="unseen">{}</span>'
         '<span class="meter-register" aria-hidden="true">{}{}<span class="unit">{}</span></span>',
-        spoken,
-        format_html('<span class="sign">-</span>') if minor < 0 else "",
+        figures.money_minor(minor, currency, locale),
+        format_html('<span class="{}">{}</span>', "sign", "-") if minor < 0 else "",
         wheels,
         currency,
     )

@@ -54,6 +54,12 @@ def plain_day(context: Context, value: date) -> str:
 
 
 @register.simple_tag(takes_context=True)
+def weekday(context: Context, value: date) -> str:
+    """Mon"""
+    return figures.weekday(value, locale_of(context.get("request")))
+
+
+@register.simple_tag(takes_context=True)
 def clock(context: Context, value: datetime, zone: str = "") -> str:
     """The local time of day."""
     return figures.clock(value.astimezone(_zone(context, zone)))

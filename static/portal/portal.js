@@ -8,7 +8,9 @@ function wake(root) {
 }
 
 wake(document);
-document.body.addEventListener("htmx:afterSwap", (event) => wake(event.detail.target));
+document.body.addEventListener("htmx:load", (event) => {
+  if (event.detail.elt !== document.body) wake(event.detail.elt);
+});
 
 // A menu left open closes when attention moves elsewhere, or with Escape.
 const menus = () => document.querySelectorAll("details.whose[open]");
@@ -29,4 +31,11 @@ document.querySelector('.side nav [aria-current="page"]')?.scrollIntoView({ bloc
 for (const button of document.querySelectorAll("button[data-print]")) {
   button.hidden = false;
   button.addEventListener("click", () => window.print());
+}
+
+// The reader's own time zone is the likeliest one for a new organization.
+const zone = document.querySelector("select[data-guess-zone]");
+const guess = Intl.DateTimeFormat().resolvedOptions().timeZone;
+if (zone && zone.value === "UTC" && [...zone.options].some((option) => option.value === guess)) {
+  zone.value = guess;
 }

@@ -316,6 +316,35 @@ def test_a_draft_is_no_bill_and_the_close_replaces_it(subscription: Subscription
     assert invoicing.owed(subscription, period) == []
 
 
+def test_a_draft_is_not_issued_before_its_period_ends(subscription: Subscription) -> None:
+    draft = invoicing.draft(subscription, Period(SEPTEMBER, OCTOBER))
+    with pytest.raises(invoicing.InvoiceRefused, match="not ended"):
+        invoicing.issue(draft, MID_SEPTEMBER)
+    invoicing.issue(draft, OCTOBER)
+    with pytest.raises(invoicing.InvoiceRefused, match="Only a draft"):
+        invoicing.issue(draft, OCTOBER)
+
+
+def test_a_draft_of_the_running_month_does_not_keep_a_subscription_from_ending(
+    subscription: Subscription,
+) -> None:
+    invoicing.draft(subscription, Period(SEPTEMBER, OCTOBER))
+    subscriptions.end(subscription, MID_SEPTEMBER)
+    (invoice,) = close(subscription, OCTOBER)
+    assert (invoice.period_start, invoice.period_end) == (SEPTEMBER, MID_SEPTEMBER)
+
+
+def test_a_void_month_is_billed_again_also_when_the_subscription_ended_with_it(
+    subscription: Subscription,
+) -> None:
+    (first,) = close(subscription, OCTOBER)
+    invoicing.void(first, "mistake", OCTOBER)
+    after = subscriptions.change_tariff(subscription, subscription.tariff, OCTOBER)
+    assert close(after, NOVEMBER) == []
+    assert len(close(subscription, NOVEMBER)) == 1
+    assert len(close(after, NOVEMBER)) == 1
+
+
 def test_a_changed_tariff_cuts_the_period_and_late_usage_follows_to_the_next_subscription(
     subscription: Subscription,
 ) -> None:

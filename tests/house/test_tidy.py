@@ -85,13 +85,16 @@ def test_a_breach_of_each_rule_is_seen(name: str, text: str, complaint: str) -> 
     assert any(complaint in breach for breach in breaches(name, text))
 
 
+DJANGOS_NAMES = {"management", "templatetags", "formats"}  # Django looks for these folders
+
+
 def test_a_folder_holds_at_least_three_files() -> None:
     lonely = [
         folder.relative_to(ROOT).as_posix()
         for room in ROOMS
         for folder in {path.parent for path in (ROOT / room).rglob("*.py")}
         if "migrations" not in folder.parts
-        and not {"management", "templatetags"} & set(folder.parts)  # Django asks for these names
+        and not DJANGOS_NAMES & set(folder.parts)
         and len([path for path in folder.glob("*.py") if path.name != "__init__.py"]) < 3
         and folder.name != room
     ]

@@ -34,13 +34,15 @@ match sys.argv[1:]:
         print("migrating", flush=True)
         done.touch()
     case ["demo"]:
-        print("making the demo", flush=True)
+        print("making the demo\\nsign in as alice", flush=True)
     case ["demo", "--sign-ins"]:
         print("sign in as alice", flush=True)
 """,
     "config/__init__.py": "",
+    "config/settings.py": "SECRET_KEY = 'stand-in'",
     "config/wsgi.py": """
 def application(environ, start_response):
+    environ["wsgi.input"].read()
     start_response("200 OK", [])
     return [b"alive"]
 """,

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -36,6 +37,13 @@ def test_a_line_says_quantity_price_and_amount() -> None:
     assert charge == "12,345 input tokens of qwen-plus at 0.40 USD per million = 0.004938 USD."
     assert tariff == "Tariff version v1, component plus-in."
     assert when == "Used from 2026-09-24 04:00:00 UTC until 2026-09-24 06:00:00 UTC."
+
+
+def test_a_line_says_when_by_the_clocks_of_a_zone_that_is_asked_for() -> None:
+    (line,) = rate([used(12_345, "input", on="2026-09-24T04:00", model="qwen-plus")], whole(OF))
+    assert sentences(line, "USD", ZoneInfo("Asia/Kathmandu"))[-1] == (
+        "Used from 2026-09-24 09:45 UTC+05:45 until 2026-09-24 11:45 UTC+05:45."
+    )
 
 
 def test_a_line_says_the_bounds_of_its_step() -> None:

@@ -60,3 +60,9 @@ def test_an_unknown_address_of_the_api_is_a_problem_document(client: Client) -> 
     assert answer["Content-Type"] == "application/problem+json"
     assert answer.json()["code"] == "not_found"
     assert answer.json()["request_id"] == answer["X-Request-Id"]
+
+
+def test_the_description_of_the_api_is_open_to_all(client: Client) -> None:
+    answer = client.get("/api/v1/openapi.json")
+    assert answer.status_code == 200
+    assert "/api/v1/usage" in answer.json()["paths"]

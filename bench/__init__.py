@@ -1,0 +1,1 @@
+"""Measurements, always side by side with the plain ways, in one run on one machine."""

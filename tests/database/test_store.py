@@ -1,0 +1,272 @@
+"""Durable and deduplicated are one act: what was acknowledged is there once, whatever happens."""
+
+from __future__ import annotations
+
+import threading
+from datetime import datetime
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import connection as django_connection
+
+from accounts.models import Organization
+from metering import store
+from metering.readings import find_events
+from metering.store import AllOrNothing, Status
+from metering.usage.event import UsageEvent
+from tests.meter import connect, database, empty_meter, make_event, store_events
+
+__all__ = ["database", "empty_meter"]
+
+Database = psycopg.Connection[Any]
+A, D, C = Status.ACCEPTED, Status.DUPLICATE, Status.CONFLICT
+
+
+def events_of(now: datetime, *ids: str, **fields: Any) -> list[UsageEvent]:
+    return [make_event(now=now, id=one, **fields) for one in ids]
+
+
+def statuses(stored: store.Stored) -> list[Status]:
+    assert [outcome.ordinal for outcome in stored.outcomes] == list(range(len(stored.outcomes)))
+    return [outcome.status for outcome in stored.outcomes]
+
+
+def count(table: str) -> int:
+    with django_connection.cursor() as cursor:
+        cursor.execute(f"SELECT count(*) FROM {table}")
+        return int(cursor.fetchone()[0])
+
+
+def batch_row(batch_id: int) -> tuple[Any, ...]:
+    with django_connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT submitted, accepted, duplicate, conflict, rejected, state"
+            " FROM metering_ingestbatch WHERE id = %s",
+            [batch_id],
+        )
+        row: tuple[Any, ...] = cursor.fetchone()
+        return row
+
+
+def test_what_is_new_is_accepted_and_kept_whole(
+    database: Database, acme: Organization, now: datetime
+) -> None:
+    event = make_event(
+        now=now,
+        id='a\\b"Größe',
+        source="s\\N",
+        agent="coder",
+        session="s-1",
+        region="eu",
+        service_class="batch",
+        api_key="abc",
+        usage={"input": 1, "reasoning": 0, "somebodys_own": 7},
+    )
+    stored = store_events(database, acme, [event], rejected=2)
+    assert statuses(stored) == [A]
+    assert batch_row(stored.batch_id) == (3, 1, 0, 0, 2, "pending")
+    (found,) = find_events(acme.pk)
+    for name in event._fields:
+        if name not in ("project", "usage"):
+            assert getattr(found, name) == getattr(event, name), name
+    assert found.usage == event.usage
+    assert (found.project, found.batch_state) == ("default", "pending")
+    assert found.received_at == stored.received_at
+
+
+def test_the_same_batch_again_is_all_duplicates_and_nothing_for_the_rollup(
+    database: Database, acme: Organization, now: datetime
+) -> None:
+    events = events_of(now, "a", "b", "c")
+    store_events(database, acme, events)
+    again = store_events(database, acme, list(reversed(events)))
+    assert statuses(again) == [D, D, D]
+    assert batch_row(again.batch_id) == (3, 0, 3, 0, 0, "applied")
+    assert count("metering_event") == count("metering_eventkey") == 3
+
+
+def test_a_duplicate_that_the_sample_missed_is_found_all_the_same(
+    database: Database, acme: Organization, now: datetime
+) -> None:
+    names = [f"{number:03}" for number in range(100)]
+    sampled = sorted(names)[:: 100 // store.SAMPLE]
+    known = next(name for name in names if name not in sampled)
+    store_events(database, acme, events_of(now, known))
+    stored = store_events(database, acme, events_of(now, *names))
+    assert statuses(stored).count(A) == 99
+    assert stored.outcomes[int(known)].status is D
+    assert batch_row(stored.batch_id) == (100, 99, 1, 0, 0, "pending")
+    assert count("metering_event") == count("metering_eventkey") == 100
+
+
+def test_other_content_under_the_same_identity_is_a_conflict_and_the_first_stands(
+    database: Database, acme: Organization, now: datetime
+) -> None:
+    store_events(database, acme, events_of(now, "a", usage={"input": 1, "own": 3}))
+    stored = store_events(
+        database, acme, events_of(now, "a", "b", usage={"input": 2}, model="other")
+    )
+    assert statuses(stored) == [C, A]
+    detail = stored.outcomes[0].detail or ""
+    assert "was accepted at 2" in detail
+    assert "model deepseek-v4, now other" in detail
+    assert "usage.input 1, now 2" in detail
+    assert "usage.own 3, now absent" in detail
+    assert [found.usage for found in find_events(acme.pk, event_id="a")] == [{"input": 1, "own": 3}]
+
+
+def test_twice_in_one_batch_counts_once(
+    database: Database, acme: Organization, now: datetime
+) -> None:
+    same = make_event(now=now, id="a")
+    other = make_event(now=now, id="a", usage={"input": 9})
+    stored = store_events(database, acme, [same, same, other, make_event(now=now, id="b")])
+    assert statuses(stored) == [A, D, C, A]
+    assert "index 0 of this batch" in (stored.outcomes[1].detail or "")
+    assert "usage.input 1200, now 9" in (stored.outcomes[2].detail or "")
+    assert batch_row(stored.batch_id) == (4, 2, 1, 1, 0, "pending")
+    assert count("metering_event") == 2
+
+
+def test_the_same_id_from_another_source_or_organization_is_another_event(
+    database: Database, acme: Organization, globex: Organization, now: datetime
+) -> None:
+    events = events_of(now, "a")
+    assert statuses(store_events(database, acme, events)) == [A]
+    assert statuses(store_events(database, globex, events)) == [A]
+    assert statuses(store_events(database, acme, events_of(now, "a", source="other"))) == [A]
+    assert len(find_events(acme.pk, event_id="a")) == 2
+    assert len(find_events(globex.pk, event_id="a")) == 1
+
+
+def test_atomic_stores_nothing_beside_a_conflict(
+    database: Database, acme: Organization, now: datetime
+) -> None:
+    store_events(database, acme, events_of(now, "a"))
+    with pytest.raises(AllOrNothing) as caught:
+        store_events(database, acme, events_of(now, "a", "b", usage={"input": 2}), atomic=True)
+    assert [outcome.status for outcome in caught.value.outcomes] == [C, A]
+    assert count("metering_event") == count("metering_ingestbatch") == 1
+    events = [*events_of(now, "a"), *events_of(now, "c")]
+    assert statuses(store_events(database, acme, events, atomic=True)) == [D, A]
+
+
+def test_two_connections_with_the_same_batch_accept_each_event_once(
+    database: Database, acme: Organization, now: datetime
+) -> None:
+    """In opposite orders, all at once: no deadlock, no error, and every event accepted once."""
+    events = events_of(now, *(f"e{number}" for number in range(200)))
+    found: list[list[Status]] = []
+    start = threading.Barrier(4)
+
+    def send(batch: list[UsageEvent]) -> None:
+        try:
+            with connect() as own:
+                start.wait()
+                found.append(statuses(store_events(own, acme, batch)))
+        finally:
+            django_connection.close()
+
+    senders = [
+        threading.Thread(target=send, args=(list(batch),))
+        for batch in (events, reversed(events), events[50:], events[:150])
+    ]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+    assert len(found) == 4
+    assert sum(batch.count(A) for batch in found) == 200
+    assert not any(C in batch for batch in found)
+    assert count("metering_event") == count("metering_eventkey") == 200
+
+
+def test_a_duplicate_waits_for_the_first_to_commit_and_takes_its_place_if_it_does_not(
+    database: Database, acme: Organization, now: datetime
+) -> None:
+    """The second sender blocks on the key of the first; the first's connection then dies."""
+    events = events_of(now, "a")
+    found: list[list[Status]] = []
+    first = connect()
+    first.execute("BEGIN")
+    store_events(first, acme, events)
+
+    def send() -> None:
+        try:
+            with connect() as own:
+                found.append(statuses(store_events(own, acme, events)))
+        finally:
+            django_connection.close()
+
+    second = threading.Thread(target=send)
+    second.start()
+    wait_until_blocked(database)
+    database.execute("SELECT pg_terminate_backend(%s)", [first.info.backend_pid])
+    second.join()
+    first.close()
+    assert found == [[A]]
+    assert count("metering_event") == count("metering_eventkey") == 1
+
+
+def wait_until_blocked(database: Database) -> None:
+    """Return once some session of this database waits for another one's transaction."""
+    waiting = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    for _ in range(20_000):
+        (number,) = database.execute(waiting).fetchone() or (0,)
+        if number:
+            return
+    raise AssertionError("nobody waits for anybody")
+
+
+def test_a_batch_cut_off_before_commit_leaves_nothing_and_can_be_sent_again(
+    database: Database, acme: Organization, now: datetime
+) -> None:
+    events = events_of(now, "a", "b")
+    doomed = connect()
+    doomed.execute("BEGIN")
+    store_events(doomed, acme, events)
+    database.execute("SELECT pg_terminate_backend(%s)", [doomed.info.backend_pid])
+    with pytest.raises(psycopg.OperationalError):
+        doomed.execute("COMMIT")
+    assert statuses(store_events(database, acme, events)) == [A, A]
+    assert count("metering_ingestbatch") == 1
+
+
+def test_a_deadlock_is_tried_again_and_not_for_ever(
+    database: Database, acme: Organization, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+    opened = store._Batch._open
+
+    def unlucky(batch: store._Batch) -> bool:
+        nonlocal calls
+        calls += 1
+        if calls < 3:
+            raise psycopg.errors.DeadlockDetected
+        return opened(batch)
+
+    monkeypatch.setattr(store._Batch, "_open", unlucky)
+    assert statuses(store_events(database, acme, events_of(now, "a"))) == [A]
+    assert calls == 3
+    calls = -100
+    with pytest.raises(psycopg.errors.DeadlockDetected):
+        store_events(database, acme, events_of(now, "b"))
+    assert calls == store.ATTEMPTS_MAX - 100
+
+
+@pytest.mark.parametrize("statement", ["UPDATE {} SET batch_id = 1", "DELETE FROM {}"])
+@pytest.mark.parametrize("table", ["metering_event", "metering_eventkey"])
+def test_accepted_events_cannot_be_changed_or_removed(
+    database: Database, acme: Organization, now: datetime, table: str, statement: str
+) -> None:
+    store_events(database, acme, events_of(now, "a"))
+    with pytest.raises(psycopg.errors.RestrictViolation):
+        database.execute(statement.format(table))
+
+
+def test_every_session_of_the_door_waits_for_the_disk(database: Database) -> None:
+    assert database.execute("SHOW synchronous_commit").fetchone() == ("on",)

@@ -1,0 +1,290 @@
+"""From bytes to events: strict where it must be, the same on the fast way and the careful one."""
+
+import json
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metering.ingest import decode
+from metering.ingest.decode import Refusal, Sent
+from metering.usage.event import Rejected, UsageEvent
+from tests.meter import make_body
+
+NOW = datetime(2026, 11, 18, 10, 7, 30, tzinfo=UTC)
+KEY = "kt_abcdefghijkl_" + "A1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q7r8S9t0U1v"
+GOOD = json.dumps(make_body())
+
+
+def read(body: str | bytes, *, lines: bool = False) -> Sent:
+    return decode.decode(body if isinstance(body, bytes) else body.encode(), lines=lines, now=NOW)
+
+
+def refusal(body: str | bytes, *, lines: bool = False) -> Refusal:
+    with pytest.raises(Refusal) as caught:
+        read(body, lines=lines)
+    return caught.value
+
+
+def fast(body: str, *, lines: bool = False) -> list[Any] | None:
+    """What the fast way says; None where it leaves the body to the careful one."""
+    single = not lines and body.lstrip()[:1] == "{"
+    try:
+        return decode._fast(body.encode(), body, lines=lines, single=single, now=NOW)
+    except (decode._NotPlain, decode.msgspec.MsgspecError):
+        return None
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"", "empty_body"),
+        (b" \r\n\t", "empty_body"),
+        (b"\xef\xbb\xbf{}", "not_utf8"),
+        (b'{"id": "\xff"}', "not_utf8"),
+        ('{"id": "a"}'.encode("utf-16"), "not_utf8"),
+        ("{", "malformed_json"),
+        ('{"id": "a",}', "malformed_json"),
+        ("{'id': 'a'}", "malformed_json"),
+        (f"{GOOD} x", "malformed_json"),
+        (f"[{GOOD}", "malformed_json"),
+        (f"[{GOOD},]", "malformed_json"),
+        ('{"id": "a\nb"}', "malformed_json"),
+        ('{"usage": {"input": 01}}', "malformed_json"),
+        ('{"usage": {"input": +1}}', "malformed_json"),
+        ('{"usage": {"input": NaN}}', "malformed_json"),
+        ('{"usage": {"input": -Infinity}}', "malformed_json"),
+        ('{"id": "a", "id": "b"}', "duplicate_key"),
+        ('{"usage": {"input": 1, "input": 1}}', "duplicate_key"),
+        ('{"usage": {"input": 1, "inp\\u0075t": 2}}', "duplicate_key"),
+        ("[" * 17 + "]" * 17, "too_deep"),
+        ('{"a":' * 17 + "1" + "}" * 17, "too_deep"),
+        ("[" * 100_000, "too_deep"),
+        ("[" * 5_000 + "]" * 5_000, "too_deep"),
+        ("null", "wrong_shape"),
+        ("12", "wrong_shape"),
+        ('"text"', "wrong_shape"),
+        ("true", "wrong_shape"),
+        ("[]", "empty_batch"),
+        (" [ ] ", "empty_batch"),
+        ("[" + ",".join(["{}"] * 1001) + "]", "too_many_events"),
+    ],
+)
+def test_a_body_that_is_not_strict_json_is_refused_whole(body: str | bytes, code: str) -> None:
+    problem = refusal(body).problem
+    assert problem.code == code
+    assert problem.detail.endswith(".")
+
+
+def test_a_malformed_body_is_told_line_and_column() -> None:
+    assert "line 3, column 1" in refusal('[\n{"id": "a"},\n}]').problem.detail
+
+
+def test_the_place_of_a_bad_byte_is_told() -> None:
+    assert "byte 8" in refusal(b'{"id": "\xff"}').problem.detail
+
+
+def test_a_secret_used_twice_as_a_key_is_not_repeated() -> None:
+    assert "A1b2C3" not in refusal(f'{{"{KEY}": 1, "{KEY}": 2}}').problem.detail
+
+
+def test_an_integer_of_five_thousand_digits_is_a_quantity_that_is_too_large() -> None:
+    body = json.dumps(make_body(usage={"input": 0})).replace(": 0}", ": " + "9" * 5000 + "}")
+    (event,) = read(body).events
+    assert isinstance(event, Rejected)
+    assert event.code == "quantity_too_large"
+
+
+# What msgspec alone would have let through, and more: sent as JSON text, in every position.
+ODD = [
+    ('"input": 1200', '"input": -0', "not_an_integer"),
+    ('"input": 1200', '"input":  -0', "not_an_integer"),
+    ('"input": 1200', '"input": -0.0', "not_an_integer"),
+    ('"input": 1200', '"input": 1.0', "not_an_integer"),
+    ('"input": 1200', '"input": 1e3', "not_an_integer"),
+    ('"input": 1200', '"input": 1e400', "not_finite"),
+    ('"input": 1200', '"input": -5', "negative_quantity"),
+    ('"input": 1200', '"input": 9223372036854775808', "quantity_too_large"),
+    ('"input": 1200', '"input": true', "wrong_type"),
+    ('"input": 1200', '"input": null', "wrong_type"),
+    ('"input": 1200', '"input": "12"', "not_an_integer"),
+    ('"input": 1200', '"requests": 12', "field_not_allowed"),
+    ('"input": 1200', '"In": 12', "register_invalid"),
+    ('"evt-1"', '"evt\\u0000"', "id_invalid"),
+    ('"evt-1"', '"evt\\ud800"', "id_invalid"),
+    ('"evt-1"', '" evt"', "id_invalid"),
+    ('"evt-1"', '""', "id_required"),
+    ('"evt-1"', "7", "id_not_string"),
+    ('"evt-1"', f'"{KEY}"', "content_not_allowed"),
+    ('"gateway-1"', '"gateway-1 "', "source_invalid"),
+    ('"deepseek-v4"', '"deep seek"', "invalid_character"),
+    ('"deepseek-v4"', '"\\u202e"', "invalid_character"),
+    ("10:07:30Z", "10:07:30", "time_format"),
+    ("10:07:30Z", "10:07:30.1234567Z", "time_format"),
+    ("10:07:30Z", "24:00:00Z", "time_invalid"),
+    ("10:07:30Z", "10:12:31Z", "timestamp_in_future"),
+    ("2026-11-18", "2026-09-18", "timestamp_too_old"),
+    ('"id"', '"prompt": "x", "id"', "content_not_allowed"),
+    ('"id"', '"tokens": 4, "id"', "unknown_field"),
+    ('"id"', '"price": 4, "id"', "field_not_allowed"),
+]
+
+
+@pytest.mark.parametrize("place", ["first", "middle", "last", "all"])
+@pytest.mark.parametrize("lines", [False, True])
+@pytest.mark.parametrize(("good", "odd", "code"), ODD)
+def test_one_bad_event_is_rejected_alone(
+    good: str, odd: str, code: str, lines: bool, place: str
+) -> None:
+    texts = [json.dumps(make_body(id="evt-1")) for _ in range(3)]
+    wrong = {"first": [0], "middle": [1], "last": [2], "all": [0, 1, 2]}[place]
+    for index in wrong:
+        assert good in texts[index]
+        texts[index] = texts[index].replace(good, odd, 1)
+    body = "\n".join(texts) if lines else f"[{','.join(texts)}]"
+    events = read(body, lines=lines).events
+    for index, event in enumerate(events):
+        if index in wrong:
+            assert isinstance(event, Rejected)
+            assert event.code == code
+            assert event.pointer.startswith(f"/{index}/")
+            assert ("Line" in event.detail) == lines
+        else:
+            assert isinstance(event, UsageEvent)
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("{", "malformed_json"),
+        (f"{GOOD},{GOOD}", "malformed_json"),
+        (f"{GOOD} {GOOD}", "malformed_json"),
+        ('{"a": 1, "a": 2}', "duplicate_key"),
+        ("[" * 17 + "]" * 17, "too_deep"),
+        (f"[{GOOD}]", "not_an_object"),
+        ("null", "not_an_object"),
+    ],
+)
+def test_a_line_that_cannot_be_read_spoils_that_line_alone(line: str, code: str) -> None:
+    first, bad, last = read(f"{GOOD}\r\n\n{line}\n{GOOD}\n", lines=True).events
+    assert isinstance(first, UsageEvent)
+    assert isinstance(last, UsageEvent)
+    assert isinstance(bad, Rejected)
+    assert (bad.code, bad.pointer) == (code, "/1")
+    assert bad.detail.startswith("Line 3: ")
+
+
+def test_two_half_lines_are_not_one_event() -> None:
+    head, tail = GOOD.split(', "source"')
+    events = read(f'{GOOD}\n{head}\n"source"{tail}', lines=True).events
+    assert [type(event) for event in events] == [UsageEvent, Rejected, Rejected]
+
+
+@pytest.mark.parametrize(("count", "ok"), [(1, True), (1000, True), (1001, False)])
+@pytest.mark.parametrize("lines", [False, True])
+def test_a_thousand_events_are_the_most(count: int, ok: bool, lines: bool) -> None:
+    body = ("\n" if lines else ",").join([GOOD] * count)
+    if ok:
+        assert len(read(body if lines else f"[{body}]", lines=lines).events) == count
+    else:
+        problem = refusal(body if lines else f"[{body}]", lines=lines).problem
+        assert (problem.code, problem.extra) == (
+            "too_many_events",
+            {"limit": 1000, "received": 1001},
+        )
+
+
+def test_one_object_is_pointed_at_without_an_index() -> None:
+    (event,) = read(json.dumps(make_body(usage={"input": -1}))).events
+    assert isinstance(event, Rejected)
+    assert event.pointer == "/usage/input"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        GOOD,
+        f"[{GOOD}]",
+        f" [ {GOOD} , {GOOD} ] ",
+        json.dumps([make_body()], separators=(",", ":")),
+        json.dumps([make_body(agent=None, project="default")], indent=2),
+        json.dumps([make_body(usage={"somebodys_own": 1, "input": 2})]),
+        json.dumps([make_body(occurred_at="2026-11-18T11:07:30.5+01:00")]),
+    ],
+)
+def test_ordinary_bodies_go_the_fast_way(body: str) -> None:
+    assert fast(body) == read(body).events
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '[{"id":"a","id":"a"}]',
+        GOOD.replace('"input": 1200', '"input": 1, "input": 1200'),
+        GOOD.replace('"input": 1200', '"input" : 1, "input":1200'),
+        GOOD.replace('"input": 1200', '"input": -0'),
+        GOOD.replace('"input": 1200', '"input":\n-0'),
+        GOOD.replace('"id"', '"id": "evt-0", "id"'),
+        GOOD.replace('"evt-1"', '":"'),  # looks like a key, so it is counted, so it is not trusted
+        GOOD.replace('"id"', '"i\\u0064"'),
+    ],
+)
+def test_what_msgspec_would_let_through_is_not_believed(body: str) -> None:
+    assert fast(body) is None
+
+
+NAMES = st.text(st.characters(codec="utf-8"), max_size=4) | st.sampled_from(
+    ["a", "m/1", ":", '":', "\\", " ", "x ", "kt_", KEY, "é", "e\u0301", "\x7f", "=1"]
+)
+QUANTITIES = st.integers(-2, 3) | st.sampled_from([10**12, 10**12 + 1, 2**70, 1.0, True, None, "1"])
+TIMES = st.sampled_from([
+    "2026-11-18T10:07:30Z", "2026-11-18T10:07:30.5+01:00", "2026-11-18T10:07:30",
+    "2026-02-30T10:07:30Z", "2026-11-18T10:12:31Z", "2026-W47-3T10:07:30Z", "",
+])  # fmt: skip
+BODIES = st.fixed_dictionaries(
+    {
+        "id": NAMES | st.just("evt"),
+        "source": NAMES | st.just("gateway"),
+        "occurred_at": TIMES,
+        "model": NAMES | st.just("model"),
+        "usage": st.dictionaries(
+            st.sampled_from(["input", "output", "own", "requests", "No", ""]),
+            QUANTITIES,
+            max_size=3,
+        ),
+    },
+    optional={
+        name: NAMES | st.none() for name in ("project", "agent", "session", "region", "api_key")
+    }
+    | {"prompt": NAMES},
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(BODIES, min_size=1, max_size=4),
+    st.sampled_from([(",", ":"), (", ", ": "), (" , ", " : ")]),
+    st.booleans(),
+    st.booleans(),
+)
+def test_what_the_fast_way_takes_the_careful_way_takes_alike(
+    bodies: list[dict[str, Any]], separators: tuple[str, str], ascii_only: bool, lines: bool
+) -> None:
+    texts = [json.dumps(body, separators=separators, ensure_ascii=ascii_only) for body in bodies]
+    body = "\n".join(texts) if lines else f"[{','.join(texts)}]"
+    found = fast(body, lines=lines)
+    if found is not None:
+        careful = decode._careful_lines(body, NOW) if lines else decode._careful(body, NOW)
+        assert found == careful
+        assert all(isinstance(event, UsageEvent) for event in careful)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=60) | st.text(alphabet='{}[]",:0-1e.\\u ab\n', max_size=60))
+def test_no_bytes_at_all_break_the_decoder(body: bytes | str) -> None:
+    for lines in (False, True):
+        with suppress(Refusal):
+            read(body, lines=lines)

@@ -1,0 +1,168 @@
+"""The tariff in words, and what a request would cost, by the rating that makes invoices."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from accounts.models import Organization, User
+from billing import catalog, costs
+from billing.models import Tariff
+from portal.tariff import _grouped
+from tests import build
+from tests.conftest import NOW
+from tests.web.portal_acme import OCTOBER, at_now, signed_in, text_of
+
+__all__ = ["at_now"]
+pytestmark = pytest.mark.usefixtures("at_now")
+TARIFF = "/o/acme/tariff/"
+
+DOCUMENT: dict[str, object] = {
+    "currency": "USD",
+    "calendar": {
+        "zone": "Asia/Shanghai",
+        "default": "off_peak",
+        "rules": [
+            {
+                "bucket": "peak",
+                "days": ["mon", "tue", "wed", "thu", "fri"],
+                "windows": [["09:00", "12:00"], ["14:00", "18:00"]],
+            }
+        ],
+    },
+    "allowances": [
+        {"code": "hello", "tokens": 1_000_000, "models": ["small"], "registers": ["input"]}
+    ],
+    "components": [
+        {
+            "code": "deep", "models": ["deep-*"], "registers": ["input"], "per": 1_000_000,
+            "shape": "time_of_use", "prices": {"peak": "0.87", "off_peak": "0.435"},
+        },
+        {
+            "code": "small", "models": ["small"], "registers": ["input"], "per": 1_000_000,
+            "shape": "graduated",
+            "steps": [{"from": 0, "price": "2"}, {"from": 5_000_000, "price": "1.50"}],
+        },
+        {
+            "code": "out", "models": ["deep-*", "small"], "registers": ["output"],
+            "per": 1_000_000, "shape": "flat", "price": "6",
+        },
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture
+def tariff(acme: Organization) -> Tariff:
+    tariff = build.make_tariff(code="cloud", document=DOCUMENT)
+    build.make_subscription(organization=acme, starts_at=OCTOBER, tariff=tariff)
+    return tariff
+
+
+def test_a_buyer_reads_prices_steps_times_and_what_is_free(tariff: Tariff, bob: User) -> None:
+    page = text_of(signed_in(bob), TARIFF)
+    assert "The first 1,000,000 tokens of each period are free, for small." in page
+    assert "It is peak now; off-peak begins Nov 18, 2026, 18:00 there." not in page
+    # 10:07 UTC is 18:07 in Shanghai: the afternoon's peak is just over.
+    assert "It is off-peak now; peak begins Nov 19, 2026, 09:00 there." in page
+    assert "Each token pays the price of the step it falls in" in page
+    assert "Input peak: Mon-Fri 09:00-12:00, 14:00-18:00 (Asia/Shanghai) $0.87 per 1M" in page
+    assert "Input 1 to 5,000,000 in a billing period $2.00 per 1M tokens" in page
+    assert "Input above 5,000,000 in a billing period $1.50 per 1M tokens" in page
+    assert "This week" in page
+
+
+def priced(*parts: tuple[str, str, str]) -> list[costs.PriceRow]:
+    """(models, registers, price) of flat components, as rows of the price table."""
+    components = [
+        {
+            "code": f"part-{place}", "models": models.split(), "registers": registers.split(),
+            "shape": "flat", "per": 1, "price": price,
+        }
+        for place, (models, registers, price) in enumerate(parts)
+    ]  # fmt: skip
+    return costs.price_table({"currency": "USD", "components": components})
+
+
+def groups(rows: list[costs.PriceRow]) -> list[tuple[str, list[str]]]:
+    return [(group.models, [f"{row.price}" for row, _ in group.rows]) for group in _grouped(rows)]
+
+
+def test_the_rows_of_one_model_are_one_group() -> None:
+    rows = priced(("plus", "input", "1"), ("max", "input", "2"), ("plus", "output", "3"))
+    assert groups(rows) == [("plus", ["1", "3"]), ("max", ["2"])]
+
+
+def test_no_row_moves_up_past_one_that_applies_before_it() -> None:
+    rows = priced(("plus", "output", "1"), ("pl*", "input", "2"), ("plus", "input", "3"))
+    assert groups(rows) == [("plus", ["1"]), ("pl…", ["2"]), ("plus", ["3"])]
+
+
+def test_the_strip_of_the_week_can_be_heard(tariff: Tariff, bob: User) -> None:
+    html = signed_in(bob).get(TARIFF).content.decode()
+    heard = (
+        "off-peak 00:00 to 09:00; peak 09:00 to 12:00; off-peak 12:00 to 14:00; "
+        "peak 14:00 to 18:00; off-peak 18:00 to 24:00"
+    )
+    assert html.count(f'aria-label="{heard}"') == 5
+    assert html.count('aria-label="off-peak 00:00 to 24:00"') == 2
+
+
+@pytest.mark.parametrize(
+    ("query", "answer"),
+    [
+        ("model=deep-r1&input=2000&output=500&at=2026-11-18T02:00", "$0.00474 1,000"),
+        ("model=deep-r1&input=2000&output=500&at=2026-11-18T10:30", "$0.00387 1,000"),
+        ("model=small&input=1000000", "$2.00 1,000"),
+        ("model=small&input=6000000", "$11.50 1,000"),
+    ],
+)
+def test_a_request_costs_what_an_invoice_would_say(
+    tariff: Tariff, bob: User, query: str, answer: str
+) -> None:
+    """Acme's zone is UTC: 02:00 there is 10:00 in Shanghai, peak; 10:30 is 18:30, off-peak."""
+    for path in (f"{TARIFF}?{query}", f"{TARIFF}cost/?{query}"):
+        page = text_of(signed_in(bob), path)
+        assert answer in page
+        assert "such requests" in page
+
+
+def test_usage_without_a_price_says_so(tariff: Tariff, bob: User) -> None:
+    page = text_of(signed_in(bob), f"{TARIFF}cost/?model=unheard-of&input=5")
+    assert "The tariff has no price for some of this" in page
+
+
+@pytest.mark.parametrize(
+    ("query", "complaint"),
+    [
+        ("input=5", "Model: This field is required."),
+        ("model=small&input=-5", "Input: Ensure this value is greater than or equal to 0."),
+        ("model=small&input=1.5", "Input: Enter a whole number."),
+        ("model=small&at=whenever", "Local time: Enter a valid date/time."),
+        ("model=small&input=5&at=1999-01-01T00:00", "No tariff version is in force then."),
+    ],
+)
+def test_a_wrong_request_is_told_what_is_wrong(
+    tariff: Tariff, bob: User, query: str, complaint: str
+) -> None:
+    assert complaint in text_of(signed_in(bob), f"{TARIFF}cost/?{query}")
+
+
+def test_announced_prices_show_only_what_changes(tariff: Tariff, bob: User) -> None:
+    later = {**DOCUMENT, "components": [dict(part) for part in DOCUMENT["components"]]}  # type: ignore[attr-defined]
+    later["components"][2]["price"] = "7"
+    catalog.add_version(tariff, later, datetime(2027, 1, 1, tzinfo=UTC), NOW)
+    page = text_of(signed_in(bob), TARIFF)
+    announced = page[page.index("From Jan 1, 2027, 00:00") :]
+    assert "Output always $7.00 per 1M tokens" in announced
+    assert "$0.87" not in announced
+
+
+def test_without_a_tariff_the_page_says_whom_to_ask(acme: Organization, bob: User) -> None:
+    assert "No tariff yet" in text_of(signed_in(bob), TARIFF)
+
+
+def test_prices_that_are_not_yet_valid_are_no_prices(acme: Organization, bob: User) -> None:
+    tariff = build.make_tariff(valid_from=NOW.replace(minute=0, second=0) + timedelta(days=3))
+    build.make_subscription(organization=acme, starts_at=OCTOBER, tariff=tariff)
+    assert "has no prices now" in text_of(signed_in(bob), TARIFF)
