@@ -57,6 +57,10 @@ class PriceSeries:
             raise TariffInvalid(series["prices"].pointer, detail)
         return cls(series["start"].instant(), timedelta(minutes=step), prices, per)
 
+    @property
+    def falls_below_zero(self) -> bool:
+        return any(price is not None and price < 0 for price in self.prices)
+
     def cuts(self, period: Period) -> list[datetime]:
         """Return the instants within a period at which an interval begins."""
         end = self.start + self.step * len(self.prices)

@@ -194,6 +194,36 @@ class Terms:
         return replace(self, allowances=allowances)
 
     @property
+    def asks_for(self) -> frozenset[str]:
+        """Return what these terms need besides sums by model, register, region and class.
+
+        Whoever rates readings that do not carry it must refuse the terms, or charge too little.
+        """
+        guards = self._guards
+        asked = {
+            "the size of each request": bool(self.boundaries),
+            "whether a request reasoned": any(one.thinking is not None for one in guards),
+            "attributes of requests": any(one.has or one.lacks for one in guards),
+            "charges": bool(self.charges),
+            "what was drained before": any(one.once for one in self.allowances),
+            "proration": any(one.prorate for one in self.allowances),
+            "another time basis": self.time_basis != TIME_BASES[0],
+            "negative prices": any(
+                isinstance(one.shape, PriceSeries) and one.shape.falls_below_zero
+                for one in self.components
+            ),
+        }
+        return frozenset(name for name, needed in asked.items() if needed)
+
+    @property
+    def _guards(self) -> list[When]:
+        return [
+            *(component.when for component in self.components),
+            *(modifier.scope.when for modifier in self.modifiers),
+            *(allowance.when for allowance in self.allowances),
+        ]
+
+    @property
     def boundaries(self) -> frozenset[int]:
         """Return the sizes of input at which some price changes: what a rating key must tell."""
         sizes = {
@@ -202,10 +232,7 @@ class Terms:
             if isinstance(component.shape, RequestSize)
             for size in component.shape.boundaries
         }
-        guards = [component.when for component in self.components]
-        guards += [modifier.scope.when for modifier in self.modifiers]
-        guards += [allowance.when for allowance in self.allowances]
-        return frozenset(sizes.union(*(guard.boundaries for guard in guards)))
+        return frozenset(sizes.union(*(guard.boundaries for guard in self._guards)))
 
     def as_document(self) -> dict[str, object]:
         """Return the document, in JSON values, that parse turns into these terms again."""

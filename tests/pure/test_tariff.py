@@ -385,3 +385,33 @@ def test_a_pour_takes_the_price_of_its_bucket() -> None:
     assert price.pour(5, Position(used=0, bucket="off_peak")) == [
         Portion(5, Decimal(1), bucket="off_peak")
     ]
+
+
+ASKED = [
+    ({"when": {"thinking": True}}, "whether a request reasoned"),
+    ({"when": {"has": ["media_input"]}}, "attributes of requests"),
+    ({"when": {"input_above": 5}}, "the size of each request"),
+]
+
+
+@pytest.mark.parametrize(("fields", "asked"), ASKED)
+def test_terms_say_what_they_need_of_the_readings(fields: dict[str, Any], asked: str) -> None:
+    """Whoever sums readings without it must refuse the document, or charge too little."""
+    first, *rest = DOCUMENT["components"]
+    assert parse(DOCUMENT | {"components": [first | fields, *rest]}).asks_for == {asked}
+    assert TERMS.asks_for == frozenset()
+
+
+def test_terms_say_what_they_need_of_the_invoices() -> None:
+    (allowance,) = DOCUMENT["allowances"]
+    document = DOCUMENT | {
+        "time_basis": "request_end",
+        "charges": [{"code": "plan", "kind": "standing", "each": "day", "price": "1"}],
+        "allowances": [allowance | {"once": True, "prorate": True}],
+    }
+    assert parse(document).asks_for == {
+        "another time basis",
+        "charges",
+        "proration",
+        "what was drained before",
+    }
