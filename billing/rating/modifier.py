@@ -90,8 +90,10 @@ def decimals_at_most(modifiers: Sequence[Modifier]) -> int:
     )
 
 
-def modified(price: Decimal, modifiers: Iterable[Modifier]) -> Decimal:
+def modified(price: Decimal, modifiers: Sequence[Modifier]) -> Decimal:
     """Return the price times every factor, exactly."""
+    if not modifiers:  # as a rule
+        return price
     with localcontext(EXACT):
         for modifier in modifiers:
             price = price * modifier.factor

@@ -1,7 +1,7 @@
 """Rate usage: readings times tariff, line by line, each with its trace."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -113,10 +113,8 @@ class _Rating:
 
     def assign(self, place: _Place, left: Counter[What]) -> None:
         """Find what prices the rest, and how much each component has to price in all."""
-        for what in sorted(left, key=lambda what: self._pouring_order(place, what)):
-            found, quantity = self._found(place, what), left[what]
-            if not quantity:
-                continue
+        for _, what, found in sorted(self._pouring_order(place, left), key=_first_two):
+            quantity = left[what]
             if found is not None:
                 self.totals[found.component.code] += quantity
                 self.assigned.append(_Assigned(place, found, what, quantity))
@@ -154,9 +152,14 @@ class _Rating:
         ]
         return sorted(drainable, key=lambda what: (allowance.registers.index(what.register), what))
 
-    def _pouring_order(self, place: _Place, what: What) -> tuple[int, What]:
-        found = self._found(place, what)
-        return (found.component.registers.index(what.register) if found else 0), what
+    def _pouring_order(
+        self, place: _Place, left: Counter[What]
+    ) -> Iterator[tuple[int, What, _Found | None]]:
+        for what, quantity in left.items():
+            if quantity:
+                found = self._found(place, what)
+                at = found.component.registers.index(what.register) if found else 0
+                yield at, what, found
 
     def _add(
         self,
@@ -178,10 +181,11 @@ class _Rating:
             per=source.component.shape.per if isinstance(source, _Found) else 1,
         )
         start, end = place.segment.start, place.segment.end
-        draft = self.drafts.setdefault(
-            (key, tuple(modifier.code for modifier in modifiers)),
-            _Draft((place.stretch, *rank), source, portion, start, start),
-        )
+        identity = key, tuple([modifier.code for modifier in modifiers])
+        draft = self.drafts.get(identity)
+        if draft is None:
+            draft = _Draft((place.stretch, *rank), source, portion, start, start)
+            self.drafts[identity] = draft
         if draft.last < end:  # two regions in one segment are still one segment
             draft.last = end
             draft.segments += 1
@@ -217,6 +221,10 @@ class _Rating:
                 return trace.of_component(component, rank, key, draft.portion, modifiers, calendar)
             case None:
                 return trace.of_nothing()
+
+
+def _first_two(ordered: tuple[int, What, object]) -> tuple[int, What]:
+    return ordered[:2]
 
 
 def _code(source: Allowance | _Found | None) -> str:

@@ -50,7 +50,7 @@ class TimeOfUse:
     def pour(self, quantity: int, at: Position) -> list[Portion]:
         """Pay the bucket's price; of "peak+critical" the sum of both."""
         of = dict(self.prices)
-        price = total(of[bucket] for bucket in at.bucket.split("+"))
+        price = of.get(at.bucket) or total(of[bucket] for bucket in at.bucket.split("+"))
         return [Portion(quantity, price, bucket=at.bucket)]
 
     def explain(self, portion: Portion) -> dict[str, object]:

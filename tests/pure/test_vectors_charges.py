@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -19,7 +20,7 @@ from billing.rating.money import to_minor
 from billing.rating.rate import RatedLine
 from billing.rating.usage import PricedTerms
 from tests.pure.tables import at, rows
-from tests.pure.tariffs import MTOK, SEPTEMBER, component, costs, terms, used, whole
+from tests.pure.tariffs import SEPTEMBER, component, costs, terms, used, whole
 from tests.pure.vectors import figure
 
 UTC = ZoneInfo("UTC")
@@ -254,4 +255,6 @@ def test_load_counts_tokens_in_the_minute_a_request_ended() -> None:
 
 def test_the_sixteen_steps_are_counted() -> None:
     assert [step.number for step in STEPS] == list(range(1, 17))
-    assert MTOK == 1_000_000
+    page = (Path(__file__).resolve().parents[2] / "docs/internals/rating.md").read_text()
+    for number, does, module in STEPS:
+        assert f"| {number} | {does} | `{module}` |" in page
