@@ -12,9 +12,11 @@ from billing.rating.allowance import (
     read_allowance,
 )
 from billing.rating.calendar import TouCalendar, read_calendar
+from billing.rating.capacity import RESERVED, Capacity
 from billing.rating.charge import CHARGES_MAX, Charge
 from billing.rating.charges import charge_document, read_charge
 from billing.rating.document import PRICE_DECIMALS_MAX, Field, TariffInvalid
+from billing.rating.fee import Fee
 from billing.rating.flat import Flat
 from billing.rating.graduated import Graduated
 from billing.rating.modifier import (
@@ -152,6 +154,7 @@ class Terms:
         taken = {component.code for component in self.components}
         _refuse_repeats("charges", (charge.code for charge in self.charges), taken)
         self._refuse_endless_prices()
+        self._refuse_lost_charges()
         for index, component in enumerate(self.components):
             if isinstance(component.shape, TimeOfUse):
                 self._refuse_missing_buckets(component.shape, f"/components/{index}")
@@ -251,6 +254,23 @@ class Terms:
         if self.charges:
             document["charges"] = [charge_document(charge) for charge in self.charges]
         return document
+
+    def _refuse_lost_charges(self) -> None:
+        """A fee on nothing costs nothing, and what a reservation carries must not be paid twice."""
+        codes = {one.code for one in self.components} | {one.code for one in self.charges}
+        classes = {name for one in self.components for name in one.service_classes or ()}
+        for index, charge in enumerate(self.charges):
+            if isinstance(charge, Fee):
+                for place, code in enumerate(charge.of or ()):
+                    if code not in codes or code == charge.code:
+                        detail = f"names no other component or charge: {code!r}; correct it"
+                        raise TariffInvalid(f"/charges/{index}/of/{place}", detail)
+            if isinstance(charge, Capacity) and RESERVED not in classes:
+                detail = (
+                    f"needs a component for the service class {RESERVED!r}, at a price of zero and "
+                    "before the others; add one, or what it carries is paid twice"
+                )
+                raise TariffInvalid(f"/charges/{index}/kind", detail)
 
     def _refuse_endless_prices(self) -> None:
         """A price times every factor must still fit the 12 decimals that prices are kept with."""

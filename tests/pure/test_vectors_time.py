@@ -14,6 +14,7 @@ from billing.rating.money import to_minor
 from billing.rating.period import QUARTER, Period, calendar_month, day_of, local_day
 from billing.rating.rate import PricedTerms, rate
 from billing.rating.tariff import Terms
+from billing.rating.versions import Published, as_known
 from tests.pure.tables import at, rows
 from tests.pure.tariffs import BEIJING, MTOK, component, costs, terms, used, whole
 from tests.pure.vectors import figure
@@ -251,11 +252,40 @@ EVERY_DAY = terms(*HOURS, calendar=BEIJING | {"rules": [ALWAYS]})
 def test_tv_59_a_rule_learnt_later_rates_again_without_touching_what_was_issued() -> None:
     saturday = [Event("e", at("2026-08-22T10:00:00+08:00"), "m", MISS)]
     month = Period(at("2026-08-16T16:00"), at("2026-09-16T16:00"))
-    issued = rate_events(saturday, [PricedTerms("v4-pro@1", month, EVERY_DAY)])
-    again = rate_events(saturday, [PricedTerms("v4-pro@2", month, V4_PRO)])
+    published = [
+        Published("v4-pro@1", EVERY_DAY, month.start, known_at=at("2026-08-15")),
+        Published("v4-pro@2", V4_PRO, month.start, known_at=at("2026-08-23")),
+    ]
+    issued, again = (
+        rate_events(saturday, as_known(published, month, known_at=at(day)))
+        for day in ("2026-08-22", "2026-08-23")
+    )
+    assert {line.version for line in issued} == {"v4-pro@1"}
     assert costs(issued) == expected(59, "rated_on_22_aug")
     assert costs(again) == expected(59, "rerated_on_23_aug")
     assert costs(still_owed(again, issued)) == expected(59, "adjustment")
+
+
+def test_of_two_versions_the_one_learnt_later_holds_where_it_is_valid() -> None:
+    def published(name: str, start: str, known: str, end: str | None = None) -> Published:
+        return Published(name, EVERY_DAY, at(start), at(known), at(end) if end else None)
+
+    versions = [
+        published("a", "2026-01-01", "2026-01-01"),
+        published("fix", "2026-09-05", "2026-09-20", "2026-09-10"),
+        published("b", "2026-09-15", "2026-09-01"),
+    ]
+    month = Period(at("2026-09-01"), at("2026-10-01"))
+
+    def held(known_at: str) -> list[tuple[str, int]]:
+        stretches = as_known(versions, month, known_at=at(known_at))
+        return [(one.version, one.period.start.day) for one in stretches]
+
+    assert held("2026-08-31") == [("a", 1)]
+    assert held("2026-09-01") == [("a", 1), ("b", 15)]
+    assert held("2026-09-20") == [("a", 1), ("fix", 5), ("a", 10), ("b", 15)]
+    with pytest.raises(ValueError, match="no version of the tariff holds"):
+        as_known(versions, month, known_at=at("2025-12-31"))
 
 
 def test_tv_60_the_tariff_says_which_end_of_a_request_counts() -> None:
