@@ -140,6 +140,5 @@ def load_of(events: Iterable[Event]) -> dict[str, dict[datetime, int]]:
     for event in events:
         minute = event.at("request_end").replace(second=0, microsecond=0)
         of_meter = load.setdefault(event.meter, {})
-        tokens = sum(event.usage.values())
-        of_meter[minute] = of_meter.get(minute, 0) + tokens
+        of_meter[minute] = of_meter.get(minute, 0) + event.tokens
     return load

@@ -16,7 +16,7 @@ from typing import ClassVar, Self
 
 from billing.rating.charge import Basis
 from billing.rating.document import Field, TariffInvalid
-from billing.rating.event import Event, is_input
+from billing.rating.event import Event, is_input, is_output
 from billing.rating.line import RatedLine
 from billing.rating.money import EXACT
 from billing.rating.period import QUARTER
@@ -24,6 +24,7 @@ from billing.rating.scope import matching, read_models
 from billing.rating.shape import check_price
 
 RESERVED = "reserved"  # the service class of what the reservation carried
+CARRIES = ("", "standard")  # what it may carry: a batch or a priority call is paid as what it is
 STEPS_MAX = 20
 TPM_MAX = 10**15
 INPUT_MAX = 10**12
@@ -111,7 +112,7 @@ class Capacity:
         """Return what a request takes: cached input first, then plain, then its output."""
         cached = usage.get("cache_read", 0)
         whole = sum(quantity for name, quantity in usage.items() if is_input(name))
-        output = sum(quantity for name, quantity in usage.items() if not is_input(name))
+        output = sum(quantity for name, quantity in usage.items() if is_output(name))
         last = max(step.above for step in self.steps if step.above < whole or not step.above)
         of_output = next(step.output for step in self.steps if step.above == last)
         with localcontext(EXACT):
@@ -125,7 +126,7 @@ class Capacity:
         left: dict[datetime, Taken] = {}
         total, spilled, carried = Taken(Decimal(0), Decimal(0)), 0, []
         for event in sorted(events, key=lambda one: one.at("request_end")):
-            if matching(self.models, event.model) is None:
+            if event.service_class not in CARRIES or matching(self.models, event.model) is None:
                 carried.append(event)
                 continue
             minute = event.at("request_end").replace(second=0, microsecond=0)

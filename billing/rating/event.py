@@ -55,6 +55,12 @@ class Event:
         return sum(quantity for name, quantity in self.usage.items() if is_input(name))
 
     @property
+    def tokens(self) -> int:
+        """Return all its tokens: not its searches, images or seconds."""
+        usage = self.usage.items()
+        return sum(quantity for name, quantity in usage if is_input(name) or is_output(name))
+
+    @property
     def all_attributes(self) -> tuple[str, ...]:
         """Return the attributes said, and those that the registers tell."""
         told = set(self.attributes)
@@ -79,6 +85,11 @@ def is_input(register: str) -> bool:
     if register.endswith(("_hours", "_seconds")):  # a stock that is held, not sent
         return False
     return register.startswith(("input", "cache_"))
+
+
+def is_output(register: str) -> bool:
+    """Say whether a register is part of what a request put out: answer, reasoning, speech."""
+    return register == REASONING or register.startswith("output")
 
 
 def band_of(input_tokens: int, boundaries: Iterable[int]) -> int:

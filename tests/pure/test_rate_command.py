@@ -136,3 +136,14 @@ def test_a_wrong_tariff_is_refused_at_its_field(tmp_path: Path) -> None:
             [event(1)],
             tariff={"currency": "USD", "components": [component("x", price=1)]},
         )
+
+
+def test_a_wrong_argument_is_refused_in_words(tmp_path: Path) -> None:
+    for argument, why in (
+        ("--zone=Mars/Base", "no IANA time zone"),
+        ("--tax-percent=six", "invalid percentage value"),
+        ("--from=2026-09-01", "both --from and --to"),
+        ("--tariff=/nowhere/T.json@2026-09-24T13:00:00Z", "No such file"),
+    ):
+        with pytest.raises(CommandError, match=why):
+            run(tmp_path, [event(1)], argument)

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from billing.rating.bill import STEPS, bill, bill_events, load_of
-from billing.rating.capacity import Capacity, Coefficients, normalised, units_needed
+from billing.rating.capacity import Capacity, Coefficients, Taken, normalised, units_needed
 from billing.rating.charge import Basis, Facts
 from billing.rating.demand import Contract, Demand, added, coincident, peak
 from billing.rating.event import Event
@@ -72,6 +72,10 @@ def test_a_reservation_carries_what_it_can_and_the_rest_is_paid_as_it_goes() -> 
     assert [event.service_class for event in split.events] == ["reserved", "reserved", ""]
     assert (split.spilled, split.taken.input) == (1, 60_000)
     assert GLM.utilisation(split.taken, 1) == Fraction(60_200, 65_000)
+    searches = {"input": 10, "web_search": 9, "cache_token_hours": 8, "output_audio": 7}
+    assert GLM.taken(searches) == Taken(Decimal(10), Decimal(7))
+    batch = [replace(one, service_class="batch") for one in calls]
+    assert GLM.split(batch).events == batch  # paid as what it is
     rejecting = replace(GLM, overflow="reject").split(calls)
     assert len(rejecting.events) == 2
     of = terms(

@@ -60,7 +60,7 @@ class Command(BaseCommand):
         parser.add_argument("--to", dest="end", help="the same, excluded; both left out: the month")
         parser.add_argument("--zone", default="UTC", help="the account's IANA zone")
         parser.add_argument("--facts", help="JSON: what charges rest on besides usage")
-        parser.add_argument("--tax-percent", type=Decimal, default=Decimal(0))
+        parser.add_argument("--tax-percent", type=percentage, default=Decimal(0))
         parser.add_argument("--format", choices=("json", "table", "csv"), default="table")
         parser.add_argument("--explain", action="store_true", help="say why, in sentences")
 
@@ -91,8 +91,15 @@ class Command(BaseCommand):
         writer.writerows(_row(line) for line in found.lines)
 
 
+def percentage(text: str) -> Decimal:
+    return Field(text).price()
+
+
 def _asked(options: dict[str, Any]) -> Asked:
-    zone = ZoneInfo(options["zone"])
+    try:
+        zone = ZoneInfo(options["zone"])
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"{options['zone']} is no IANA time zone; name one such as UTC") from None
     events = distinct(_events(Path(options["events"])))
     period = _period(options["start"], options["end"], zone, events.events)
     stretches = _stretches(options["tariff"], period)
