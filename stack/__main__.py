@@ -21,9 +21,12 @@ def main() -> int:
             )
         )
         return 1
-    from stack.commands import main as run_command
+    try:
+        from stack.commands import main as run_command
 
-    return run_command(sys.argv[1:])
+        return run_command(sys.argv[1:])
+    except KeyboardInterrupt:  # also while importing
+        return 130
 
 
 if __name__ == "__main__":

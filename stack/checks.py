@@ -14,6 +14,7 @@ CHECKS = {
     "formatting": ["ruff", "format", "--check", "."],
     "lint": ["ruff", "check", "."],
     "types": ["mypy"],
+    "types of the client": ["mypy", "--config-file", "clients/python/pyproject.toml"],
     "import directions": ["lint-imports", "--no-logo"],
     "migrations": ["python", "manage.py", "makemigrations", "--check", "--dry-run"],
 }

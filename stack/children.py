@@ -96,10 +96,14 @@ class Children:
             self.turn()
         return True
 
-    def turn(self) -> None:
-        """Show what was said, start again who died, stop if somebody asked for it."""
+    def heed(self) -> None:
+        """Stop if somebody asked for it."""
         if self.signals:
             raise Stopped
+
+    def turn(self) -> None:
+        """Show what was said, start again who died, stop if somebody asked for it."""
+        self.heed()
         self._read(TURN_S)
         for child in list(self.running.values()):
             if child.lasting and child.process.poll() is not None:

@@ -33,8 +33,6 @@ def main(arguments: Sequence[str]) -> int:
     except OSError as error:
         say(_in_words(error))
         return 1
-    except KeyboardInterrupt:
-        return 130
 
 
 def _dispatch(arguments: list[str]) -> int:

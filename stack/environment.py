@@ -14,6 +14,8 @@ def for_children(home: Home, environ: Mapping[str, str]) -> dict[str, str]:
     """The caller's environment, completed; what the caller has set stays."""
     if environ.get("KILOTOKEN_DEMO", "0") not in ("0", "1"):
         raise Refusal("KILOTOKEN_DEMO must be 0 (no demo data) or 1 (make it)")
+    if not (environ.get("DATABASE_URL") or "postgresql:").startswith(("postgresql:", "postgres:")):
+        raise Refusal("DATABASE_URL must name a PostgreSQL server: postgresql://...")
     port = port_number(environ, "PORT", PORT_DEFAULT)
     ours = {
         "DATABASE_URL": postgres.url(home),

@@ -142,12 +142,12 @@ def _make_folders(path: Path, server: Person) -> Home:
     alone = FileLock(home.locks / "folders")  # between mkdir and chown a folder is root's
     alone.own()
     for folder in (home.postgres, home.sockets):
-        _make_private(folder, server)
+        make_private(folder, server)
     alone.close()
     return home
 
 
-def _make_private(folder: Path, owner: Person) -> None:
+def make_private(folder: Path, owner: Person) -> None:
     """A 0700 folder of the server's user; somebody else's folder in /tmp is refused."""
     try:
         folder.mkdir(mode=0o700)

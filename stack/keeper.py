@@ -41,33 +41,32 @@ class Server:
 def keep(home: Home, folder: Path) -> None:
     """Start both servers, restart the one that dies, stop both when the last user is gone."""
     users = FileLock(home.locks / "users")
-    leaving: list[int] = []
-
-    def leave(number: int, _frame: FrameType | None) -> None:
-        leaving.append(number)
-
-    signal.signal(signal.SIGTERM, leave)
-    signal.signal(signal.SIGINT, leave)
     servers = _servers(home, folder)
     running: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for server in servers:
             running[server.name] = server.start()
         for server in servers:
-            running[server.name] = _see_ready(home, server, running[server.name])
+            _see_ready(home, server, running)
         write_status(home, "ready")
-        while not leaving and not users.try_own():
+        while not users.try_own():
             time.sleep(POLL_S)
             for server in servers:
                 if running[server.name].poll() is not None:
                     _log(f"{server.name} stopped unexpectedly; starting it again")
                     processes.kill_group(running[server.name].pid)
-                    running[server.name] = _see_ready(home, server, server.start())
+                    running[server.name] = server.start()
+                    _see_ready(home, server, running)
     finally:
         for server in reversed(servers):
             if server.name in running:
                 server.stop(running[server.name])
     (home.locks / "status").unlink(missing_ok=True)
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough; stopping is under way
+    raise SystemExit(0)
 
 
 def _servers(home: Home, folder: Path) -> list[Server]:
@@ -87,23 +86,19 @@ def _servers(home: Home, folder: Path) -> list[Server]:
     ]
 
 
-def _see_ready(
-    home: Home, server: Server, child: subprocess.Popen[bytes]
-) -> subprocess.Popen[bytes]:
+def _see_ready(home: Home, server: Server, running: dict[str, subprocess.Popen[bytes]]) -> None:
     """Wait until it answers. One that ends at once may have met its predecessor's lock: retry."""
     deadline = time.monotonic() + READY_WITHIN_S
     for attempt in range(RESTARTS_MAX):
-        while child.poll() is None:
+        child = running[server.name]
+        while child.poll() is None and time.monotonic() < deadline:
             if server.is_ready(child):
-                return child
-            if time.monotonic() > deadline:
-                server.stop(child)
-                break
+                return
             time.sleep(0.02)
+        server.stop(child)
         _log(f"{server.name} ended with {child.returncode} before it was ready")
         time.sleep(0.2 * 2**attempt)
-        child = server.start()
-    server.stop(child)
+        running[server.name] = server.start()
     lines = (home.logs / f"{server.name}.log").read_text(errors="replace").splitlines()
     raise Refusal(f"{server.name} does not start: {' '.join(lines[-3:])}")
 
@@ -128,6 +123,9 @@ def rotate_logs(home: Home) -> None:
 
 def main(home: Home) -> int:
     """Run as `python -m stack keep`, started by `stack.servers` with the keeper's lock in hand."""
+    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    write_status(home, "starting")
     try:
         rotate_logs(home)
         if shutil.disk_usage(home.path).free < FREE_BYTES_MIN:

@@ -47,7 +47,8 @@ def refuse_if_taken(host: str, port: int, *, variable: str) -> None:
 
 
 def _why(error: OSError, host: str, port: int, variable: str) -> str:
-    choose = f"choose another: {variable}={port + 1 if port > 1023 else 8000} make run"
+    other = port + 10 if 1023 < port < 65_000 else 8010  # one above is the ingestion port of PORT
+    choose = f"choose another: {variable}={other} make run"
     if error.errno == errno.EADDRINUSE:
         return f"port {port} is taken by {_holder(port)}; stop it or {choose}"
     if error.errno == errno.EACCES:

@@ -6,11 +6,12 @@ import shutil
 import signal
 import stat
 import subprocess
+import time
 from functools import partial
 from pathlib import Path
 
 from stack import processes
-from stack.home import ROOT, SYSTEM_HOME, Home, Person, can_reach
+from stack.home import ROOT, SYSTEM_HOME, Home, Person, can_reach, make_private
 from stack.refusal import Refusal
 
 ROLE = DATABASE = "kilotoken"
@@ -127,21 +128,26 @@ def _open_to_all(folder: Path) -> None:
 
 
 def make_data(home: Home, folder: Path) -> None:
-    """Make the data folder, our role and our database; a half-made one is made anew."""
-    if (home.postgres / "kilotoken.made").exists():
+    """Make the data folder, our role and our database, and put it in its place when all is done."""
+    for leftover in home.path.glob("postgres.draft-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    if data_version(home.postgres):
         return
-    for leftover in home.postgres.iterdir():
-        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    # Each attempt has a folder of its own: a killed one may still be writing to its own.
+    draft = home.path / f"postgres.draft-{os.getpid()}-{time.time_ns()}"
+    make_private(draft, home.server)
+    locale = ["--locale=C"]
     if major_version(folder) >= 17:
         locale = ["--locale-provider=builtin", "--locale=C.UTF-8"]
-    else:
-        locale = ["--locale=C"]
-    initdb: list[str | Path] = [folder / "initdb", "-D", home.postgres, "-U", "postgres"]
-    _run(home, [*initdb, "--encoding=UTF8", "--auth=trust", "--data-checksums", *locale])
+    initdb: list[str | Path] = [folder / "initdb", "-D", draft, "-U", "postgres", *locale]
+    _run(home, [*initdb, "--encoding=UTF8", "--auth=trust", "--data-checksums"])
     # Trust is for those who can open the 0700 socket folder; there is no other door.
-    (home.postgres / "pg_hba.conf").write_text("local all all trust\n")
-    _run(home, [folder / "postgres", "--single", "-D", home.postgres, "postgres"], MAKE_ROLE)
-    (home.postgres / "kilotoken.made").touch()
+    (draft / "pg_hba.conf").write_text("local all all trust\n")
+    _run(home, [folder / "postgres", "--single", "-D", draft, "postgres"], MAKE_ROLE)
+    draft.rename(home.postgres)  # over an empty folder
+    descriptor = os.open(home.path, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)
 
 
 def _run(home: Home, argv: list[str | Path], text: str = "") -> None:
@@ -158,6 +164,7 @@ def _run(home: Home, argv: list[str | Path], text: str = "") -> None:
         user=home.server.uid if as_root else None,
         group=home.server.gid if as_root else None,
         extra_groups=[] if as_root else None,
+        preexec_fn=processes.dies_with_parent(signal.SIGKILL),
     )
     # The single-user server ends with 0 even where a statement failed.
     if done.returncode != 0 or "ERROR:" in done.stdout:

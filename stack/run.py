@@ -19,6 +19,9 @@ MANAGE = [PYTHON, "manage.py"]
 ANSWER_WITHIN_S = 90.0
 KEEPER_LOOK_S = 1.0
 FILTERS = "PYTHONWARNINGS"
+KNOCK = (
+    "import os, psycopg; psycopg.connect(os.environ['DATABASE_URL'], connect_timeout=10).close()"
+)
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where to knock on who listens everywhere
 
 
@@ -52,10 +55,12 @@ def _run(
     embedded = environment.needs_servers(environ)
     with ExitStack() as stack:
         if embedded:
-            stack.enter_context(servers.in_use(home))
+            stack.enter_context(servers.in_use(home, children.heed))
             for name in ("keeper", "postgres", "valkey"):  # from here on: how they started is dull
                 children.logs.append(LogFile(name, home.logs / f"{name}.log"))
         stack.callback(children.stop)  # before the servers go
+        if environ.get("DATABASE_URL"):
+            knock(children, env)
         migrate(children, env)
         for name, argv in programs(home, env).items():
             children.start(name, argv, env)
@@ -66,7 +71,9 @@ def _run(
         while True:
             children.turn()
             if embedded and time.monotonic() > looked_at + KEEPER_LOOK_S:
-                servers.ensure(home)  # at once where all is well; a killed keeper is replaced
+                servers.ensure(
+                    home, children.heed
+                )  # at once where all is well; a killed keeper is replaced
                 looked_at = time.monotonic()
 
 
@@ -86,6 +93,15 @@ def programs(home: Home, env: Mapping[str, str]) -> dict[str, list[str]]:
         "worker": [*worker, "--hostname", "kilotoken@%h", "--without-gossip", "--without-mingle"],
         "beat": [*beat, "--pidfile", ""],
     }
+
+
+def knock(children: Children, env: Mapping[str, str]) -> None:
+    """Connect once to a database that is not ours: the pool would wait and not say why."""
+    look = [PYTHON, "-c", KNOCK]
+    child = children.complete("database", look, env, quiet=True)
+    if child.process.returncode != 0:
+        why = " ".join(child.last).rpartition("Error: ")[2] or "it does not answer"
+        raise Refusal(f"the server of DATABASE_URL cannot be used: {why}")
 
 
 def migrate(children: Children, env: Mapping[str, str]) -> None:

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -18,12 +18,15 @@ from stack.refusal import Refusal, say
 
 
 @contextmanager
-def in_use(home: Home) -> Iterator[None]:
-    """Hold the servers up while the block runs; the last one out stops them and waits for it."""
+def in_use(home: Home, heed: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold the servers up while the block runs; the last one out stops them and waits for it.
+
+    `heed` is asked while we wait for them; it raises if somebody wants us to stop.
+    """
     users = FileLock(home.locks / "users")
     users.share()  # waits here while a keeper is shutting its servers down
     try:
-        ensure(home)
+        ensure(home, heed)
         yield
     finally:
         if users.try_own():  # nobody else uses them, and nobody can begin to until we close
@@ -31,7 +34,7 @@ def in_use(home: Home) -> Iterator[None]:
         users.close()
 
 
-def ensure(home: Home) -> None:
+def ensure(home: Home, heed: Callable[[], None] = lambda: None) -> None:
     """Return once both servers answer; start a keeper if there is none. Hold a share before."""
     started_at = time.monotonic()
     keeper: subprocess.Popen[bytes] | None = None
@@ -48,6 +51,7 @@ def ensure(home: Home) -> None:
             say("waiting for PostgreSQL and Valkey")
             told = True
         time.sleep(0.02)
+        heed()
     raise Refusal(f"PostgreSQL did not get ready in time; see {home.logs}/postgres.log")
 
 

@@ -19,6 +19,15 @@ OTHERS = {
 }  # fmt: skip
 
 
+_NAMES = re.compile(r"`([a-z0-9_]+)`")
+
+
+def _rows(page: Path) -> list[str]:
+    """The rows of a page's tables, without heads and rulers."""
+    rows = [line for line in page.read_text().splitlines() if line.startswith("| ")]
+    return [row for row in rows if not row.startswith("| invariant ")]
+
+
 def _variables_read() -> set[str]:
     found: set[str] = set()
     for path in [*(ROOT / "config").glob("*.py"), *(ROOT / "stack").glob("*.py")]:
@@ -61,6 +70,22 @@ def test_every_beating_task_exists() -> None:
 def test_every_register_we_know_is_in_the_glossary() -> None:
     page = (REFERENCE / "glossary.md").read_text()
     assert [name for name in registers.KNOWN if f"`{name}`" not in page] == []
+
+
+def test_every_rule_and_test_that_a_page_names_exists() -> None:
+    rooms = ("accounts", "metering", "billing")
+    rules = "".join(
+        path.read_text() for room in rooms for path in ROOT.glob(f"{room}/migrations/*.py")
+    )
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    named = [row.split("|")[2:4] for row in _rows(REFERENCE / "invariants.md")]
+    assert len(named) > 25
+    for rule, test in named:
+        assert [name for name in _NAMES.findall(rule) if not re.search(rf"\b{name}\b", rules)] == []
+        assert _NAMES.search(test)
+    pages = "".join(path.read_text() for path in (ROOT / "docs").rglob("*.md"))
+    shown = set(re.findall(r"`(test_[a-z0-9_]+)`", pages))
+    assert sorted(name for name in shown if f"def {name}(" not in tests) == []
 
 
 def test_links_between_pages_lead_somewhere() -> None:

@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("accounts", "metering", "billing", "portal", "console", "config", "workloads", "stack")
+ROOMS = (
+    "accounts", "metering", "billing", "portal", "console", "config", "workloads", "stack",
+    "clients/python/src",
+)  # fmt: skip
 BANNED_NAMES = {
     "services", "utils", "helpers", "managers", "signals", "common", "misc", "selectors", "core",
 }  # fmt: skip

@@ -131,6 +131,20 @@ def test_a_taken_port_is_named_with_its_holder_and_the_way_out(here: Trial) -> N
     assert said == (
         f"kilotoken: port {here.port} is taken by process {os.getpid()} "
         f"({Path('/proc/self/comm').read_text().strip()}); "
-        f"stop it or choose another: PORT={here.port + 1} make run\n"
+        f"stop it or choose another: PORT={here.port + 10} make run\n"
     )
     assert here.nothing_runs()
+
+
+def test_a_database_that_cannot_be_used_is_one_sentence(here: Trial) -> None:
+    broker = "redis://127.0.0.1:1/0"
+    nobody = f"postgresql://kilotoken@127.0.0.1:{here.port}/kilotoken"
+    code, said = here.run("run", DATABASE_URL=nobody, CELERY_BROKER_URL=broker)
+    assert code == 1
+    assert said.startswith(
+        "kilotoken: the server of DATABASE_URL cannot be used: connection failed"
+    )
+    assert (said.count("\n"), "refused" in said) == (1, True)
+    code, said = here.run("run", DATABASE_URL="mysql://db/x", CELERY_BROKER_URL=broker)
+    assert said == "kilotoken: DATABASE_URL must name a PostgreSQL server: postgresql://...\n"
+    assert code == 1
