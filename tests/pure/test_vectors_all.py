@@ -18,7 +18,6 @@ from tests.pure.vectors import SIGNATURE_56, TABLES, figures
 
 HERE = Path(__file__).resolve().parent
 CASES = HERE.parents[2] / "shared" / "vectors" / "cases.json"
-OTHER_CASES = Path("/work/shared/vectors/cases.json")
 NUMBERS = range(1, 69)
 # Fields that a test spells out itself: tables, lists and words.
 SPELT = {
@@ -45,10 +44,9 @@ def test_every_case_has_a_named_test() -> None:
 
 
 def case_file() -> dict[str, dict]:
-    path = CASES if CASES.exists() else OTHER_CASES
-    if not path.exists():
+    if not CASES.exists():
         pytest.skip("the case file lies beside the repository where it was written; not here")
-    return {case["id"]: case["expected"] for case in json.loads(path.read_text())}
+    return {case["id"]: case["expected"] for case in json.loads(CASES.read_text())}
 
 
 def same(ours: str, theirs: object) -> bool:
