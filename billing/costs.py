@@ -13,10 +13,15 @@ from billing import pricing, subscriptions
 from billing.rating import money
 from billing.rating.flat import Flat
 from billing.rating.graduated import Graduated
+from billing.rating.package import Package
 from billing.rating.period import Period, quarter_hour
+from billing.rating.price_series import PriceSeries
 from billing.rating.rate import RatedLine
+from billing.rating.request_size import RequestSize
+from billing.rating.scope import When
 from billing.rating.tariff import Allowance, RateComponent, Terms, parse
 from billing.rating.time_of_use import TimeOfUse
+from billing.rating.volume import Volume
 from metering import readings
 
 WEEK = timedelta(days=7)
@@ -177,6 +182,28 @@ def _prices(component: RateComponent, terms: Terms) -> Iterator[tuple[str, Decim
         case TimeOfUse(prices=prices):
             for bucket, price in prices:
                 yield _bucket(terms, bucket), price
+        case Volume(steps=steps):
+            ends = [step.start for step in steps[1:]]
+            for step, end in zip(steps, [*ends, None], strict=True):
+                yield f"all of it, where a period comes to {_size(step.start, end)}", step.price
+        case RequestSize(tiers=tiers):
+            ends = [tier.start for tier in tiers[1:]]
+            for tier, end in zip(tiers, [*ends, None], strict=True):
+                yield f"input of the request {_size(tier.start, end)}", tier.price
+        case Package(size=size, price=price):
+            yield f"a package of {size:,}, paid whole when it is opened", price
+        case PriceSeries(prices=prices):
+            yield "by the interval; the last price that is known", _last_known(prices)
+
+
+def _size(above: int, up_to: int | None) -> str:
+    if up_to is None:
+        return f"above {above:,}" if above else "any size"
+    return f"{above + 1:,} to {up_to:,}"
+
+
+def _last_known(prices: Sequence[Decimal | None]) -> Decimal:
+    return next(price for price in reversed(prices) if price is not None)
 
 
 def _step(start: int, end: int | None) -> str:
@@ -214,6 +241,16 @@ def _guards(component: RateComponent) -> Iterator[str]:
         yield "in " + ", ".join(component.regions)
     if component.service_classes is not None:
         yield "served as " + ", ".join(component.service_classes)
+    yield from _conditions(component.when)
+
+
+def _conditions(when: When) -> Iterator[str]:
+    if when.boundaries:
+        yield f"input of the request {_size(when.input_above, when.input_up_to)}"
+    if when.thinking is not None:
+        yield "with reasoning" if when.thinking else "without reasoning"
+    yield from (f"with {name.replace('_', ' ')}" for name in when.has)
+    yield from (f"without {name.replace('_', ' ')}" for name in when.lacks)
 
 
 def _models(models: Sequence[str], everything: str) -> str:

@@ -4,12 +4,15 @@ import re
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
 PRICE_DECIMALS_MAX = 12
 _PRICE = re.compile(r"[0-9]{1,12}(\.[0-9]+)?")
+_SIGNED_PRICE = re.compile(r"-?" + _PRICE.pattern)
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_ZONE = r"(Z|[+-][0-9]{2}:[0-9]{2})"
+_INSTANT = re.compile(_DAY.pattern + r"T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?" + _ZONE)
 
 
 class TariffInvalid(ValueError):
@@ -87,14 +90,39 @@ class Field:
             raise self.refuse(must, "write digits, without quotes, point or exponent")
         return self.value
 
-    def price(self) -> Decimal:
-        """Return a price: zero or more, finite, exact, at most 12 decimals."""
-        must = f"a decimal in quotes, zero or more, at most {PRICE_DECIMALS_MAX} decimals"
-        if not isinstance(self.value, str) or not _PRICE.fullmatch(self.value):
+    def price(self, *, signed: bool = False) -> Decimal:
+        """Return a price: zero or more unless signed, finite, exact, at most 12 decimals."""
+        least = "" if signed else "zero or more, "
+        must = f"a decimal in quotes, {least}at most {PRICE_DECIMALS_MAX} decimals"
+        pattern = _SIGNED_PRICE if signed else _PRICE
+        if not isinstance(self.value, str) or not pattern.fullmatch(self.value):
             raise self.refuse(must, 'write it like "0.40"')
         if len(self.value.partition(".")[2]) > PRICE_DECIMALS_MAX:
             raise self.refuse(must, "raise `per` and move the point")
         return Decimal(self.value)
+
+    def flag(self) -> bool:
+        """Return true or false."""
+        if not isinstance(self.value, bool):
+            raise self.refuse("true or false", "write it without quotes")
+        return self.value
+
+    def instant(self) -> datetime:
+        """Return an instant on a quarter-hour, in UTC: readings are no finer."""
+        instant = self.moment()
+        if instant.minute % 15 or instant.second or instant.microsecond:
+            raise self.refuse("an instant on a quarter-hour", "readings are no finer")
+        return instant
+
+    def moment(self) -> datetime:
+        """Return an instant in UTC, to the microsecond."""
+        must = "an instant with its offset, in quotes"
+        if not isinstance(self.value, str) or not _INSTANT.fullmatch(self.value):
+            raise self.refuse(must, 'write it like "2026-10-01T00:00:00+08:00"')
+        try:
+            return datetime.fromisoformat(self.value).astimezone(UTC)
+        except (ValueError, OverflowError):
+            raise self.refuse("an instant that exists", "check the date and the time") from None
 
     def day(self) -> date:
         """Return a calendar day."""

@@ -1,6 +1,6 @@
 """Graduated: the more is used in a period, the further up (or down) the steps it pays."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import ClassVar, Self
@@ -22,6 +22,9 @@ class Step:
     def __post_init__(self) -> None:
         check_price(self.price)
 
+    def as_document(self, start: str = "from") -> dict[str, object]:
+        return {start: self.start, "price": f"{self.price:f}"}
+
 
 @dataclass(frozen=True, slots=True)
 class Graduated:
@@ -35,28 +38,11 @@ class Graduated:
 
     def __post_init__(self) -> None:
         check_per(self.per)
-        starts = [step.start for step in self.steps]
-        if starts[:1] != [0]:
-            raise ValueError("the first step must start at zero")
-        if starts != sorted(set(starts)):
-            raise ValueError("steps must rise")
+        check_steps(self.steps)
 
     @classmethod
     def read(cls, fields: Mapping[str, Field], per: int) -> Self:
-        steps: list[Step] = []
-        for item in fields["steps"].items(most=STEPS_MAX):
-            step = item.members({"from", "price"})
-            start = step["from"].whole(0, STEP_FROM_MAX)
-            if not steps and start != 0:
-                raise TariffInvalid(step["from"].pointer, "must be 0: the first step starts there")
-            if steps and start <= steps[-1].start:
-                raise TariffInvalid(
-                    step["from"].pointer,
-                    f"must be above {steps[-1].start}, where the step before starts; put the "
-                    "steps in rising order",
-                )
-            steps.append(Step(start, step["price"].price()))
-        return cls(tuple(steps), per)
+        return cls(read_steps(fields["steps"]), per)
 
     def pour(self, quantity: int, at: Position) -> list[Portion]:
         """Pour the quantity over the steps; every step that gets wet becomes a portion."""
@@ -80,7 +66,34 @@ class Graduated:
         return {"step": step}
 
     def as_document(self) -> dict[str, object]:
-        return {"steps": [{"from": step.start, "price": f"{step.price:f}"} for step in self.steps]}
+        return {"steps": [step.as_document() for step in self.steps]}
 
     def _end(self, number: int) -> int | None:
         return self.steps[number + 1].start if number + 1 < len(self.steps) else None
+
+
+def check_steps(steps: Sequence[Step]) -> None:
+    """Raise ValueError unless the steps rise from zero."""
+    starts = [step.start for step in steps]
+    if starts[:1] != [0]:
+        raise ValueError("the first step must start at zero")
+    if starts != sorted(set(starts)):
+        raise ValueError("steps must rise")
+
+
+def read_steps(source: Field, *, above: str = "from") -> tuple[Step, ...]:
+    """Read a list of steps, each with where it starts and its price. TariffInvalid if wrong."""
+    steps: list[Step] = []
+    for item in source.items(most=STEPS_MAX):
+        step = item.members({above, "price"})
+        start = step[above].whole(0, STEP_FROM_MAX)
+        if not steps and start != 0:
+            raise TariffInvalid(step[above].pointer, "must be 0: the first step starts there")
+        if steps and start <= steps[-1].start:
+            raise TariffInvalid(
+                step[above].pointer,
+                f"must be above {steps[-1].start}, where the step before starts; put the "
+                "steps in rising order",
+            )
+        steps.append(Step(start, step["price"].price()))
+    return tuple(steps)

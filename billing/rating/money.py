@@ -11,6 +11,7 @@ from decimal import (
     Overflow,
     localcontext,
 )
+from fractions import Fraction
 
 # 20 digits of tokens, 24 of price and 7 of `per` fit with room to spare. Whatever does not fit
 # is an error and never a silently rounded amount; Python's own default is 28 digits, rounded.
@@ -57,11 +58,24 @@ def to_minor(amount: Decimal, currency: str) -> int:
         return int(amount.scaleb(digits).to_integral_value(rounding=ROUND_HALF_UP))
 
 
+def round_half_up(exact: Fraction) -> int:
+    """Round to a whole number, halves away from zero: for what no decimal holds, such as thirds."""
+    size = (2 * abs(exact.numerator) + exact.denominator) // (2 * exact.denominator)
+    return size if exact >= 0 else -size
+
+
 def from_minor(minor: int, currency: str) -> Decimal:
     """Return the amount that so many minor units are. ValueError for an unknown currency."""
     digits = minor_digits(currency)
     with localcontext(EXACT):
         return Decimal(minor).scaleb(-digits)
+
+
+def written(amount: Decimal, currency: str) -> str:
+    """Write an amount with all its digits, and at least those of the currency."""
+    whole, _, decimals = f"{amount:,f}".partition(".")
+    decimals = decimals.rstrip("0").ljust(minor_digits(currency), "0")
+    return f"{whole}.{decimals} {currency}" if decimals else f"{whole} {currency}"
 
 
 def total(amounts: Iterable[Decimal]) -> Decimal:

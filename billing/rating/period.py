@@ -8,6 +8,8 @@ from zoneinfo import ZoneInfo
 
 QUARTER = timedelta(minutes=15)
 _DAY = timedelta(days=1)
+# What of a request decides when it was: a tariff says so, for requests that last over a cut.
+TIME_BASES = ("request_start", "first_token", "request_end")
 
 
 def utc(moment: datetime) -> datetime:
@@ -55,6 +57,23 @@ def local_day(zone: ZoneInfo, moment: datetime) -> Period:
     while moment >= _midnight(day + _DAY, zone):
         day += _DAY
     return Period(_midnight(day, zone), _midnight(day + _DAY, zone))
+
+
+def day_of(zone: ZoneInfo, day: date) -> Period:
+    """Return a local calendar day by its date. ValueError for one the zone skipped."""
+    return Period(_midnight(day, zone), _midnight(day + _DAY, zone))
+
+
+def days_in(zone: ZoneInfo, period: Period) -> int:
+    """Return how many local calendar days end in a period: so each belongs to one.
+
+    A day cut by a hand-over belongs to whoever has it at its end.
+    """
+    first, last = (
+        edge.astimezone(zone).date() for edge in (period.start, period.end - timedelta.resolution)
+    )
+    days = (last - first).days + 1
+    return days if _midnight(last + _DAY, zone) <= period.end else days - 1
 
 
 def calendar_month(zone: ZoneInfo, moment: datetime) -> Period:

@@ -1,93 +1,73 @@
 """Rate usage: readings times tariff, line by line, each with its trace."""
 
-from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from itertools import pairwise
 from typing import NamedTuple
 
+from billing.rating import trace
+from billing.rating.allowance import Allowance
 from billing.rating.line import ALLOWANCE, UNPRICED, LineKey, RatedLine
-from billing.rating.period import Period, utc
+from billing.rating.modifier import Modifier, modified
+from billing.rating.period import Period
+from billing.rating.scope import What
+from billing.rating.segments import cut, segments, summed
 from billing.rating.sentences import sentences
 from billing.rating.shape import Portion, Position
-from billing.rating.tariff import REQUESTS, Allowance, RateComponent, Terms, matching
+from billing.rating.tariff import REQUESTS, RateComponent
+from billing.rating.usage import PricedTerms, Segment, Usage
 
 __all__ = ["PricedTerms", "RatedLine", "Segment", "Usage", "rate", "segments", "sentences"]
 
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Readings summed over one segment: one model, register, region and service class."""
-
-    start: datetime
-    end: datetime
-    model: str
-    register: str
-    region: str
-    service_class: str
-    quantity: int
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "start", utc(self.start))
-        object.__setattr__(self, "end", utc(self.end))
-        if type(self.quantity) is not int or self.quantity < 0:
-            raise ValueError(f"a quantity must be a whole number from 0, not {self.quantity!r}")
+Drained = Mapping[tuple[str, str], int]
 
 
-@dataclass(frozen=True, slots=True)
-class PricedTerms:
-    """The terms in force during one stretch of a billing period."""
-
-    version: str
-    period: Period
-    terms: Terms
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A stretch of time in which no price changes. bucket is "" without a calendar."""
-
-    start: datetime
-    end: datetime
-    version: str
-    bucket: str
-
-
-def segments(stretches: Sequence[PricedTerms]) -> list[Segment]:
-    """Cut a billing period where the tariff version or the bucket changes.
-
-    The segments tile the period, in order, in UTC: sum the readings within each before rating.
-    ValueError unless the stretches follow each other without a gap, in one currency.
-    """
-    return [segment for _, segment in _cut(stretches)]
-
-
-def rate(usage: Iterable[Usage], stretches: Sequence[PricedTerms]) -> list[RatedLine]:
+def rate(
+    usage: Iterable[Usage], stretches: Sequence[PricedTerms], *, drained: Drained | None = None
+) -> list[RatedLine]:
     """Price a billing period's usage; the order of the usage does not matter.
 
     Allowances drain first, then the first component that matches prices the rest. Counters of
     allowances and steps belong to a code and run through the whole period, also where the
     version changes. ValueError for usage that does not lie within one segment.
+
+    drained: what earlier periods took from the allowances given once, by their code and model
+    ("" where models share it).
     """
-    pieces = _cut(stretches)
-    rating = _Rating(stretches)
-    by_piece = _summed(usage, [segment for _, segment in pieces])
+    pieces = cut(stretches)
+    rating = _Rating(stretches, Counter(drained or {}))
+    by_piece = summed(usage, [segment for _, segment in pieces])
     for (stretch, segment), here in zip(pieces, by_piece, strict=True):
-        rating.enter(stretch, segment)
-        rating.price(rating.drain(here))
+        place = _Place(stretch, segment)
+        rating.assign(place, rating.drain(place, here))
+    rating.pour()
     lines = rating.lines()
-    _assert_nothing_lost(by_piece, lines, rating.left_out)
+    _assert_nothing_lost(by_piece, lines, rating.besides)
     return lines
 
 
-class _What(NamedTuple):
-    model: str
-    register: str
-    region: str
-    service_class: str
+class _Place(NamedTuple):
+    """Where in the billing period: the index of the stretch, and the segment."""
+
+    stretch: int
+    segment: Segment
+
+
+class _Found(NamedTuple):
+    """What prices some usage: the component, its place in the document, the modifiers."""
+
+    rank: int
+    component: RateComponent
+    modifiers: tuple[Modifier, ...]
+
+
+class _Assigned(NamedTuple):
+    place: _Place
+    found: _Found
+    what: What
+    quantity: int
 
 
 @dataclass(slots=True)
@@ -95,8 +75,7 @@ class _Draft:
     """A line in the making: how much so far, over which stretch of time, and what priced it."""
 
     rank: tuple[int, int, int]  # stretch; allowance, component or nothing; place in the document
-    terms: Terms
-    source: Allowance | RateComponent | None
+    source: Allowance | _Found | None
     portion: Portion  # the first to come; the others differ in quantity only
     first: datetime
     last: datetime
@@ -109,202 +88,162 @@ class _Rating:
     """One billing period being rated, segment by segment, in time order."""
 
     stretches: Sequence[PricedTerms]
-    stretch: int = field(init=False)
-    segment: Segment = field(init=False)
-    terms: Terms = field(init=False)
+    drained: Counter[tuple[str, str]]
     used: Counter[str] = field(default_factory=Counter)
-    drained: Counter[str] = field(default_factory=Counter)
-    left_out: Counter[tuple[str, str]] = field(default_factory=Counter)
-    drafts: dict[LineKey, _Draft] = field(default_factory=dict)
-    found: dict[tuple[int, _What], tuple[int, RateComponent] | None] = field(default_factory=dict)
+    totals: Counter[str] = field(default_factory=Counter)
+    besides: Counter[tuple[str, str]] = field(default_factory=Counter)  # used less on lines
+    assigned: list[_Assigned] = field(default_factory=list)
+    drafts: dict[tuple[LineKey, tuple[str, ...]], _Draft] = field(default_factory=dict)
+    known: dict[tuple[int, What], _Found | None] = field(default_factory=dict)
 
-    def enter(self, stretch: int, segment: Segment) -> None:
-        self.stretch, self.segment = stretch, segment
-        self.terms = self.stretches[stretch].terms
-
-    def drain(self, here: Counter[_What]) -> Counter[_What]:
+    def drain(self, place: _Place, here: Counter[What]) -> Counter[What]:
         """Take the allowances' share; return what is left to be priced."""
         left = Counter(here)
-        for rank, allowance in enumerate(self.terms.allowances):
-            for what in self._drainable(allowance, left):
-                room = max(0, allowance.tokens - self.drained[allowance.code])
-                free = min(room, left[what])
+        terms, segment = self.stretches[place.stretch].terms, place.segment
+        for allowance in terms.allowances_at(Period(segment.start, segment.end)):
+            rank = terms.allowances.index(allowance)
+            for what in self._drainable(place, allowance, left):
+                counter = allowance.counter(what.model)
+                free = min(max(0, allowance.tokens - self.drained[counter]), left[what])
                 if free:
-                    self.drained[allowance.code] += free
+                    self.drained[counter] += free
                     left[what] -= free
-                    self._add(allowance, (0, rank), what, Portion(free, Decimal(0)))
+                    self._add(place, allowance, (0, rank), what, Portion(free, Decimal(0)))
         return left
 
-    def price(self, left: Counter[_What]) -> None:
-        """Pour what is left into the components, in the order of their registers."""
-        for what in sorted(left, key=self._pouring_order):
-            found = self._component(what)
-            if not left[what]:
-                continue
+    def assign(self, place: _Place, left: Counter[What]) -> None:
+        """Find what prices the rest, and how much each component has to price in all."""
+        for _, what, found in sorted(self._pouring_order(place, left), key=_first_two):
+            quantity = left[what]
             if found is not None:
-                self._pour(*found, what, left[what])
+                self.totals[found.component.code] += quantity
+                self.assigned.append(_Assigned(place, found, what, quantity))
             elif what.register == REQUESTS:  # a count of events is no quantity sold
-                self.left_out[what.model, what.register] += left[what]
+                self.besides[what.model, what.register] += quantity
             else:
-                self._add(None, (2, 0), what, Portion(left[what], Decimal(0)))
+                self._add(place, None, (2, 0), what, Portion(quantity, Decimal(0)))
+
+    def pour(self) -> None:
+        """Pour what was assigned into the components, in the order of time and registers."""
+        for place, found, what, quantity in self.assigned:
+            code, segment = found.component.code, place.segment
+            at = Position(
+                used=self.used[code],
+                bucket=segment.bucket,
+                total=self.totals[code],
+                band=what.input_band,
+                moment=segment.start,
+            )
+            portions = found.component.shape.pour(quantity, at)
+            assert sum(one.quantity for one in portions if not one.register) == quantity
+            self.used[code] += quantity
+            for portion in portions:
+                self._add(place, found, (1, found.rank), what, portion)
 
     def lines(self) -> list[RatedLine]:
         """Return the lines: by version, then allowances, components in their order, unpriced."""
         keys = sorted(self.drafts, key=lambda key: (self.drafts[key].rank, key))
-        return [_line(key, self.drafts[key]) for key in keys]
+        return [self._line(key, self.drafts[key, codes]) for key, codes in keys]
 
-    def _drainable(self, allowance: Allowance, left: Counter[_What]) -> list[_What]:
+    def _drainable(self, place: _Place, allowance: Allowance, left: Counter[What]) -> list[What]:
         # Usage without a price is free already, and a hole in the tariff that nobody should hide.
         drainable = [
-            what
-            for what in left
-            if allowance.covers(what.model, what.register) and self._component(what) is not None
+            what for what in left if allowance.drains(what) and self._found(place, what) is not None
         ]
         return sorted(drainable, key=lambda what: (allowance.registers.index(what.register), what))
 
-    def _pouring_order(self, what: _What) -> tuple[int, _What]:
-        found = self._component(what)
-        return (found[1].registers.index(what.register) if found else 0), what
-
-    def _pour(self, rank: int, component: RateComponent, what: _What, quantity: int) -> None:
-        at = Position(used=self.used[component.code], bucket=self.segment.bucket)
-        portions = component.shape.pour(quantity, at)
-        assert sum(portion.quantity for portion in portions) == quantity
-        self.used[component.code] += quantity
-        for portion in portions:
-            self._add(component, (1, rank), what, portion)
+    def _pouring_order(
+        self, place: _Place, left: Counter[What]
+    ) -> Iterator[tuple[int, What, _Found | None]]:
+        for what, quantity in left.items():
+            if quantity:
+                found = self._found(place, what)
+                at = found.component.registers.index(what.register) if found else 0
+                yield at, what, found
 
     def _add(
         self,
-        source: Allowance | RateComponent | None,
+        place: _Place,
+        source: Allowance | _Found | None,
         rank: tuple[int, int],
-        what: _What,
+        what: What,
         portion: Portion,
     ) -> None:
+        modifiers = source.modifiers if isinstance(source, _Found) else ()
         key = LineKey(
-            version=self.segment.version,
+            version=place.segment.version,
             component=_code(source),
             model=what.model,
-            register=what.register,
+            register=portion.register or what.register,
             bucket=portion.bucket,
             step=portion.step,
-            unit_price=portion.unit_price,
-            per=source.shape.per if isinstance(source, RateComponent) else 1,
+            unit_price=modified(portion.unit_price, modifiers),
+            per=source.component.shape.per if isinstance(source, _Found) else 1,
         )
-        start, end = self.segment.start, self.segment.end
-        draft = self.drafts.get(key)
+        start, end = place.segment.start, place.segment.end
+        identity = key, tuple([modifier.code for modifier in modifiers])
+        draft = self.drafts.get(identity)
         if draft is None:
-            draft = _Draft((self.stretch, *rank), self.terms, source, portion, start, start)
-            self.drafts[key] = draft
+            draft = _Draft((place.stretch, *rank), source, portion, start, start)
+            self.drafts[identity] = draft
         if draft.last < end:  # two regions in one segment are still one segment
             draft.last = end
             draft.segments += 1
         draft.quantity += portion.quantity
+        if portion.register:
+            self.besides[what.model, portion.register] -= portion.quantity
 
-    def _component(self, what: _What) -> tuple[int, RateComponent] | None:
-        asked = (self.stretch, what)
-        if asked not in self.found:
-            self.found[asked] = self.terms.component_for(*what)
-        return self.found[asked]
+    def _found(self, place: _Place, what: What) -> _Found | None:
+        asked = (place.stretch, what)
+        if asked not in self.known:
+            terms = self.stretches[place.stretch].terms
+            found = terms.component_for(*what)
+            self.known[asked] = found and _Found(*found, terms.modifiers_for(what))
+        return self.known[asked]
+
+    def _line(self, key: LineKey, draft: _Draft) -> RatedLine:
+        explained: dict[str, object] = {
+            "version": key.version,
+            "component": key.component,
+            "segments": draft.segments,
+            "first": draft.first.isoformat(),
+            "last": draft.last.isoformat(),
+            **self._explained(key, draft),
+        }
+        return RatedLine(**key._asdict(), quantity=draft.quantity, trace=explained)
+
+    def _explained(self, key: LineKey, draft: _Draft) -> dict[str, object]:
+        match draft.source:
+            case Allowance() as allowance:
+                return trace.of_allowance(allowance, key)
+            case _Found(rank, component, modifiers):
+                calendar = self.stretches[draft.rank[0]].terms.calendar
+                return trace.of_component(component, rank, key, draft.portion, modifiers, calendar)
+            case None:
+                return trace.of_nothing()
 
 
-def _code(source: Allowance | RateComponent | None) -> str:
+def _first_two(ordered: tuple[int, What, object]) -> tuple[int, What]:
+    return ordered[:2]
+
+
+def _code(source: Allowance | _Found | None) -> str:
     match source:
         case Allowance():
             return ALLOWANCE + source.code
-        case RateComponent():
-            return source.code
+        case _Found():
+            return source.component.code
         case None:
             return UNPRICED
 
 
-def _line(key: LineKey, draft: _Draft) -> RatedLine:
-    trace: dict[str, object] = {
-        "version": key.version,
-        "component": key.component,
-        "segments": draft.segments,
-        "first": draft.first.isoformat(),
-        "last": draft.last.isoformat(),
-        **_explained(key, draft),
-    }
-    return RatedLine(**key._asdict(), quantity=draft.quantity, trace=trace)
-
-
-def _explained(key: LineKey, draft: _Draft) -> dict[str, object]:
-    match draft.source:
-        case Allowance() as allowance:
-            matched = {"models": matching(allowance.models, key.model), "register": key.register}
-            return {"shape": "allowance", "tokens": allowance.tokens, "matched": matched}
-        case RateComponent() as component:
-            return {
-                "shape": component.shape.NAME,
-                "matched": _matched(component, key, draft.rank[2]),
-                **component.shape.explain(draft.portion),
-                **_bucket(draft.terms, key.bucket),
-            }
-        case None:
-            return {"shape": UNPRICED, "matched": None}
-
-
-def _matched(component: RateComponent, key: LineKey, place: int) -> dict[str, object]:
-    return {
-        "component": place + 1,  # the first of the document's components that matches
-        "models": matching(component.models, key.model),
-        "register": key.register,
-        "regions": _listed(component.regions),
-        "service_classes": _listed(component.service_classes),
-    }
-
-
-def _listed(names: tuple[str, ...] | None) -> list[str] | None:
-    return None if names is None else list(names)
-
-
-def _bucket(terms: Terms, bucket: str) -> dict[str, object]:
-    if not bucket or terms.calendar is None:
-        return {}
-    return {"bucket": terms.calendar.explain(bucket)}
-
-
-def _cut(stretches: Sequence[PricedTerms]) -> list[tuple[int, Segment]]:
-    for before, after in pairwise(stretches):
-        if before.period.end != after.period.start:
-            raise ValueError(f"{after.version} must start when {before.version} ends")
-        if before.terms.currency != after.terms.currency:
-            raise ValueError(f"{after.version} must keep the currency of {before.version}")
-    return [
-        (index, Segment(start, end, stretch.version, bucket))
-        for index, stretch in enumerate(stretches)
-        for start, end, bucket in _buckets(stretch)
-    ]
-
-
-def _buckets(stretch: PricedTerms) -> list[tuple[datetime, datetime, str]]:
-    if stretch.terms.calendar is None:
-        return [(stretch.period.start, stretch.period.end, "")]
-    return stretch.terms.calendar.segments(stretch.period)
-
-
-def _summed(usage: Iterable[Usage], pieces: Sequence[Segment]) -> list[Counter[_What]]:
-    """Sum the usage of each segment. What is finer than a segment must not change the lines."""
-    starts = [piece.start for piece in pieces]
-    sums: list[Counter[_What]] = [Counter() for _ in pieces]
-    for item in usage:
-        index = bisect_right(starts, item.start) - 1
-        if index < 0 or item.end > pieces[index].end:
-            raise ValueError(f"usage from {item.start} to {item.end} must lie within one segment")
-        what = _What(item.model, item.register, item.region, item.service_class)
-        sums[index][what] += item.quantity
-    return sums
-
-
 def _assert_nothing_lost(
-    used: Iterable[Counter[_What]],
+    used: Iterable[Counter[What]],
     lines: Iterable[RatedLine],
-    left_out: Counter[tuple[str, str]],
+    besides: Counter[tuple[str, str]],
 ) -> None:
     """C1: per model and register, the lines carry what was used, no more and no less."""
-    balance = Counter(left_out)
+    balance = Counter(besides)
     for line in lines:
         balance[line.model, line.register] += line.quantity
     for here in used:

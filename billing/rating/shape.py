@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import ClassVar, Protocol, Self
 
@@ -18,16 +19,23 @@ class Position:
 
     used: int  # what the component has priced in this period before
     bucket: str  # of the calendar; "" without one
+    total: int = 0  # what the component prices in the whole period
+    band: int = 0  # of the request's input: see scope.What
+    moment: datetime | None = None  # the start of the segment
 
 
 @dataclass(frozen=True, slots=True)
 class Portion:
-    """A part of a quantity and the price it pays. bucket "" and step 0 where they do not matter."""
+    """A part of a quantity and the price it pays. bucket "" and step 0 where they do not matter.
+
+    With a register of its own it is no part of the quantity, but something counted besides it.
+    """
 
     quantity: int
     unit_price: Decimal
     bucket: str = ""
     step: int = 0
+    register: str = ""
 
 
 class Shape(Protocol):
@@ -61,6 +69,13 @@ def check_price(price: Decimal) -> None:
     """Raise ValueError for a price that is negative, not finite or finer than 12 decimals."""
     if not price.is_finite() or price < 0:
         raise ValueError(f"a price must be finite and not negative, not {price}")
+    check_signed_price(price)
+
+
+def check_signed_price(price: Decimal) -> None:
+    """Raise ValueError for a price that is not finite or finer than 12 decimals."""
+    if not price.is_finite():
+        raise ValueError(f"a price must be finite, not {price}")
     exponent = price.as_tuple().exponent
     assert isinstance(exponent, int)
     if exponent < -PRICE_DECIMALS_MAX:

@@ -2,67 +2,103 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from zoneinfo import ZoneInfo
 
+from billing.rating.allowance import (
+    ALLOWANCE_TOKENS_MAX,
+    ALLOWANCES_MAX,
+    Allowance,
+    read_allowance,
+)
 from billing.rating.calendar import TouCalendar, read_calendar
-from billing.rating.document import Field, TariffInvalid
+from billing.rating.capacity import RESERVED, Capacity
+from billing.rating.charge import CHARGES_MAX, Charge
+from billing.rating.charges import charge_document, read_charge
+from billing.rating.document import PRICE_DECIMALS_MAX, Field, TariffInvalid
+from billing.rating.fee import Fee
 from billing.rating.flat import Flat
 from billing.rating.graduated import Graduated
+from billing.rating.modifier import (
+    MODIFIERS_MAX,
+    Modifier,
+    Stacking,
+    applied,
+    decimals_at_most,
+    read_modifier,
+    read_stacking,
+)
 from billing.rating.money import minor_digits
+from billing.rating.package import Package
+from billing.rating.period import TIME_BASES, Period
+from billing.rating.price_series import PriceSeries
+from billing.rating.proration import tokens_share
+from billing.rating.request_size import RequestSize
+from billing.rating.scope import (
+    ANY,
+    MODELS_MAX,
+    NAMES_MAX,
+    REQUESTS,
+    Scope,
+    What,
+    When,
+    matching,
+    read_models,
+    read_names,
+    read_registers,
+    read_when,
+)
 from billing.rating.shape import PER_ALLOWED, Shape
 from billing.rating.time_of_use import TimeOfUse
+from billing.rating.volume import Volume
 
-__all__ = ["Allowance", "RateComponent", "TariffInvalid", "Terms", "parse"]
+__all__ = [
+    "ALLOWANCES_MAX",
+    "ALLOWANCE_TOKENS_MAX",
+    "MODELS_MAX",
+    "NAMES_MAX",
+    "REQUESTS",
+    "Allowance",
+    "RateComponent",
+    "TariffInvalid",
+    "Terms",
+    "matching",
+    "parse",
+]
 
-SHAPES: Mapping[str, type[Flat] | type[Graduated] | type[TimeOfUse]] = {
-    shape.NAME: shape for shape in (Flat, Graduated, TimeOfUse)
-}
-REQUESTS = "requests"  # counts events; every other register counts tokens
+ShapeClass = (
+    type[Flat]
+    | type[Graduated]
+    | type[TimeOfUse]
+    | type[Volume]
+    | type[RequestSize]
+    | type[Package]
+    | type[PriceSeries]
+)
+_SHAPES: tuple[ShapeClass, ...] = (
+    Flat,
+    Graduated,
+    TimeOfUse,
+    Volume,
+    RequestSize,
+    Package,
+    PriceSeries,
+)
+SHAPES: Mapping[str, ShapeClass] = {shape.NAME: shape for shape in _SHAPES}
 RESERVED_CODE = "unpriced"
 COMPONENTS_MAX = 1_000
-ALLOWANCES_MAX = 50
-MODELS_MAX = 200
-NAMES_MAX = 50
-ALLOWANCE_TOKENS_MAX = 10**18
 
 _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
 _CODE_MUST = "a code (letters, digits, . _ / -; at most 100 characters)"
-_MODEL = re.compile(r"[^\s*]{1,127}\*?|\*")
-_MODEL_MUST = "a model name, or a prefix that ends in * (without blanks)"
-_REGISTER = re.compile(r"[a-z][a-z0-9_]{0,31}")
-_REGISTER_MUST = "a register such as input or cache_read"
-_NAME = re.compile(r"[^\s*]{1,100}")
-_NAME_MUST = "a name without blanks and without *"
 _CURRENCY = re.compile(r"[A-Z]{3}")
-
-
-@dataclass(frozen=True, slots=True)
-class Allowance:
-    """Free tokens per billing period, drained in time order before anything is priced."""
-
-    code: str
-    tokens: int
-    models: tuple[str, ...]
-    registers: tuple[str, ...]
-
-    def covers(self, model: str, register: str) -> bool:
-        """Say whether the allowance may drain into this register of this model."""
-        return register in self.registers and matching(self.models, model) is not None
-
-    def as_document(self) -> dict[str, object]:
-        return {
-            "code": self.code,
-            "tokens": self.tokens,
-            "models": list(self.models),
-            "registers": list(self.registers),
-        }
+_TIME_BASIS = re.compile("|".join(TIME_BASES))
 
 
 @dataclass(frozen=True, slots=True)
 class RateComponent:
     """What it prices (models, registers, regions, service classes) and how (the shape).
 
-    None for regions or service classes means any.
+    None for regions or service classes means any, and so does the default of `when`.
     """
 
     code: str
@@ -71,15 +107,12 @@ class RateComponent:
     shape: Shape
     regions: tuple[str, ...] | None = None
     service_classes: tuple[str, ...] | None = None
+    when: When = ANY
 
-    def prices(self, model: str, register: str, region: str, service_class: str) -> bool:
+    def prices(self, what: What) -> bool:
         """Say whether this component would price such usage."""
-        return (
-            register in self.registers
-            and (self.regions is None or region in self.regions)
-            and (self.service_classes is None or service_class in self.service_classes)
-            and matching(self.models, model) is not None
-        )
+        scope = Scope(self.models, self.registers, self.regions, self.service_classes, self.when)
+        return scope.covers(what)
 
     def as_document(self) -> dict[str, object]:
         document: dict[str, object] = {
@@ -91,6 +124,8 @@ class RateComponent:
             document["regions"] = list(self.regions)
         if self.service_classes is not None:
             document["service_classes"] = list(self.service_classes)
+        if self.when != ANY:
+            document["when"] = self.when.as_document()
         return document | {
             "shape": self.shape.NAME,
             "per": self.shape.per,
@@ -106,33 +141,150 @@ class Terms:
     calendar: TouCalendar | None
     allowances: tuple[Allowance, ...]
     components: tuple[RateComponent, ...]
+    modifiers: tuple[Modifier, ...] = ()
+    stacking: tuple[tuple[str, Stacking], ...] = ()
+    time_basis: str = TIME_BASES[0]
+    charges: tuple[Charge, ...] = ()
 
     def __post_init__(self) -> None:
         minor_digits(self.currency)
         _refuse_repeats("allowances", (allowance.code for allowance in self.allowances))
         _refuse_repeats("components", (component.code for component in self.components))
+        _refuse_repeats("modifiers", (modifier.code for modifier in self.modifiers))
+        taken = {component.code for component in self.components}
+        _refuse_repeats("charges", (charge.code for charge in self.charges), taken)
+        self._refuse_endless_prices()
+        self._refuse_lost_charges()
         for index, component in enumerate(self.components):
             if isinstance(component.shape, TimeOfUse):
                 self._refuse_missing_buckets(component.shape, f"/components/{index}")
 
     def component_for(
-        self, model: str, register: str, region: str, service_class: str
+        self,
+        model: str,
+        register: str,
+        region: str,
+        service_class: str,
+        input_band: int = 0,
+        thinking: bool = False,
+        attributes: tuple[str, ...] = (),
     ) -> tuple[int, RateComponent] | None:
         """Return the first component that prices such usage, and its place; None if none does."""
+        what = What(model, register, region, service_class, input_band, thinking, attributes)
         for place, component in enumerate(self.components):
-            if component.prices(model, register, region, service_class):
+            if component.prices(what):
                 return place, component
         return None
+
+    def modifiers_for(self, what: What) -> tuple[Modifier, ...]:
+        """Return the modifiers that apply to the price of such usage, in their order."""
+        return applied(self.modifiers, dict(self.stacking), what)
+
+    def allowances_at(self, place: Period) -> list[Allowance]:
+        """Return the allowances that hold during a segment: what expires first drains first."""
+        holding = [one for one in self.allowances if one.holds_at(place.start)]
+        return sorted(holding, key=lambda one: (one.expires is None, one.expires or place.start))
+
+    def prorated(self, part: Period, whole: Period, zone: ZoneInfo) -> "Terms":
+        """Return the terms for a part of a billing period: allowances that say so shrink by days.
+
+        Steps are never prorated.
+        """
+        allowances = tuple(
+            replace(one, tokens=tokens_share(one.tokens, part, whole, zone)) if one.prorate else one
+            for one in self.allowances
+        )
+        return replace(self, allowances=allowances)
+
+    @property
+    def asks_for(self) -> frozenset[str]:
+        """Return what these terms need besides sums by model, register, region and class.
+
+        Whoever rates readings that do not carry it must refuse the terms, or charge too little.
+        """
+        guards = self._guards
+        asked = {
+            "the size of each request": bool(self.boundaries),
+            "whether a request reasoned": any(one.thinking is not None for one in guards),
+            "attributes of requests": any(one.has or one.lacks for one in guards),
+            "charges": bool(self.charges),
+            "what was drained before": any(one.once for one in self.allowances),
+            "proration": any(one.prorate for one in self.allowances),
+            "another time basis": self.time_basis != TIME_BASES[0],
+            "negative prices": any(
+                isinstance(one.shape, PriceSeries) and one.shape.falls_below_zero
+                for one in self.components
+            ),
+        }
+        return frozenset(name for name, needed in asked.items() if needed)
+
+    @property
+    def _guards(self) -> list[When]:
+        return [
+            *(component.when for component in self.components),
+            *(modifier.scope.when for modifier in self.modifiers),
+            *(allowance.when for allowance in self.allowances),
+        ]
+
+    @property
+    def boundaries(self) -> frozenset[int]:
+        """Return the sizes of input at which some price changes: what a rating key must tell."""
+        sizes = {
+            size
+            for component in self.components
+            if isinstance(component.shape, RequestSize)
+            for size in component.shape.boundaries
+        }
+        return frozenset(sizes.union(*(guard.boundaries for guard in self._guards)))
 
     def as_document(self) -> dict[str, object]:
         """Return the document, in JSON values, that parse turns into these terms again."""
         document: dict[str, object] = {"currency": self.currency}
         if self.calendar is not None:
             document["calendar"] = self.calendar.as_document()
+        if self.time_basis != TIME_BASES[0]:
+            document["time_basis"] = self.time_basis
         if self.allowances:
             document["allowances"] = [allowance.as_document() for allowance in self.allowances]
         document["components"] = [component.as_document() for component in self.components]
+        if self.modifiers:
+            document["modifiers"] = [modifier.as_document() for modifier in self.modifiers]
+        if self.stacking:
+            document["stacking"] = {name: str(stacking) for name, stacking in self.stacking}
+        if self.charges:
+            document["charges"] = [charge_document(charge) for charge in self.charges]
         return document
+
+    def _refuse_lost_charges(self) -> None:
+        """A fee on nothing costs nothing, and what a reservation carries must not be paid twice."""
+        codes = {one.code for one in self.components} | {one.code for one in self.charges}
+        classes = {name for one in self.components for name in one.service_classes or ()}
+        for index, charge in enumerate(self.charges):
+            if isinstance(charge, Fee):
+                for place, code in enumerate(charge.of or ()):
+                    if code not in codes or code == charge.code:
+                        detail = f"names no other component or charge: {code!r}; correct it"
+                        raise TariffInvalid(f"/charges/{index}/of/{place}", detail)
+            if isinstance(charge, Capacity) and RESERVED not in classes:
+                detail = (
+                    f"needs a component for the service class {RESERVED!r}, at a price of zero and "
+                    "before the others; add one, or what it carries is paid twice"
+                )
+                raise TariffInvalid(f"/charges/{index}/kind", detail)
+
+    def _refuse_endless_prices(self) -> None:
+        """A price times every factor must still fit the 12 decimals that prices are kept with."""
+        factors = decimals_at_most(self.modifiers)
+        for index, component in enumerate(self.components):
+            if not self.modifiers:
+                return
+            longest = max(map(_decimals, _texts(component.shape.as_document())), default=0)
+            if longest + factors > PRICE_DECIMALS_MAX:
+                detail = (
+                    f"has prices of {longest} decimals, which with the {factors} of all modifiers "
+                    f"are more than {PRICE_DECIMALS_MAX}; write the discounted prices out instead"
+                )
+                raise TariffInvalid(f"/components/{index}", detail)
 
     def _refuse_missing_buckets(self, shape: TimeOfUse, pointer: str) -> None:
         if self.calendar is None:
@@ -146,26 +298,42 @@ class Terms:
             raise TariffInvalid(f"{pointer}/prices/{bucket}", detail)
 
 
-def matching(models: Iterable[str], model: str) -> str | None:
-    """Return the first of the names and prefixes that matches a model; None if none does."""
-    for name in models:
-        if name == model or (name.endswith("*") and model.startswith(name[:-1])):
-            return name
-    return None
-
-
 def parse(document: Mapping[str, object]) -> Terms:
     """Read a tariff document. TariffInvalid points to the first field that is wrong."""
-    fields = Field(document).members({"currency", "components"}, {"calendar", "allowances"})
-    allowances = fields["allowances"].items(most=ALLOWANCES_MAX) if "allowances" in fields else []
+    optional = {"calendar", "time_basis", "allowances", "modifiers", "stacking", "charges"}
+    fields = Field(document).members({"currency", "components"}, optional)
+    modifiers = tuple(
+        read_modifier(item, _CODE, _CODE_MUST)
+        for item in _items(fields, "modifiers", MODIFIERS_MAX)
+    )
+    groups = [modifier.group for modifier in modifiers]
     return Terms(
         currency=_read_currency(fields["currency"]),
         calendar=read_calendar(fields["calendar"]) if "calendar" in fields else None,
-        allowances=tuple(_read_allowance(item) for item in allowances),
+        allowances=tuple(
+            read_allowance(item, _CODE, _CODE_MUST)
+            for item in _items(fields, "allowances", ALLOWANCES_MAX)
+        ),
         components=tuple(
-            _read_component(item) for item in fields["components"].items(most=COMPONENTS_MAX)
+            _read_component(item) for item in _items(fields, "components", COMPONENTS_MAX)
+        ),
+        modifiers=modifiers,
+        stacking=read_stacking(fields.get("stacking"), groups),
+        time_basis=_read_time_basis(fields.get("time_basis")),
+        charges=tuple(
+            read_charge(item, _CODE, _CODE_MUST) for item in _items(fields, "charges", CHARGES_MAX)
         ),
     )
+
+
+def _items(fields: Mapping[str, Field], name: str, most: int) -> list[Field]:
+    return fields[name].items(most=most) if name in fields else []
+
+
+def _read_time_basis(source: Field | None) -> str:
+    if source is None:
+        return TIME_BASES[0]
+    return source.text(_TIME_BASIS, f"one of {', '.join(TIME_BASES)}")
 
 
 def _read_currency(source: Field) -> str:
@@ -178,37 +346,24 @@ def _read_currency(source: Field) -> str:
     return currency
 
 
-def _read_allowance(source: Field) -> Allowance:
-    fields = source.members({"code", "tokens", "models", "registers"})
-    registers = fields["registers"].texts(_REGISTER, _REGISTER_MUST, most=NAMES_MAX)
-    if REQUESTS in registers:
-        detail = "must not name requests: an allowance is in tokens; remove it"
-        raise TariffInvalid(fields["registers"].pointer, detail)
-    return Allowance(
-        code=fields["code"].text(_CODE, _CODE_MUST),
-        tokens=fields["tokens"].whole(1, ALLOWANCE_TOKENS_MAX),
-        models=fields["models"].texts(_MODEL, _MODEL_MUST, most=MODELS_MAX),
-        registers=registers,
-    )
-
-
 def _read_component(source: Field) -> RateComponent:
     shape = _read_shape_name(source)
     fields = source.members(
         {"code", "models", "registers", "shape", "per"} | shape.FIELDS,
-        {"regions", "service_classes"},
+        {"regions", "service_classes", "when"},
     )
     return RateComponent(
         code=_read_component_code(fields["code"]),
-        models=fields["models"].texts(_MODEL, _MODEL_MUST, most=MODELS_MAX),
+        models=read_models(fields["models"]),
         registers=_read_registers(fields["registers"]),
         shape=shape.read(fields, _read_per(fields["per"])),
-        regions=_read_names(fields.get("regions")),
-        service_classes=_read_names(fields.get("service_classes")),
+        regions=read_names(fields.get("regions")),
+        service_classes=read_names(fields.get("service_classes")),
+        when=read_when(fields.get("when")),
     )
 
 
-def _read_shape_name(source: Field) -> type[Flat] | type[Graduated] | type[TimeOfUse]:
+def _read_shape_name(source: Field) -> ShapeClass:
     fields = source.mapping()
     known = ", ".join(SHAPES)
     if "shape" not in fields:
@@ -227,7 +382,7 @@ def _read_component_code(source: Field) -> str:
 
 
 def _read_registers(source: Field) -> tuple[str, ...]:
-    registers = source.texts(_REGISTER, _REGISTER_MUST, most=NAMES_MAX)
+    registers = read_registers(source)
     if REQUESTS in registers and len(registers) > 1:
         detail = "must not mix requests with tokens; price requests in a component of their own"
         raise TariffInvalid(source.pointer, detail)
@@ -241,12 +396,25 @@ def _read_per(source: Field) -> int:
     return per
 
 
-def _read_names(source: Field | None) -> tuple[str, ...] | None:
-    return None if source is None else source.texts(_NAME, _NAME_MUST, most=NAMES_MAX)
+def _decimals(price: str) -> int:
+    return len(price.partition(".")[2])
 
 
-def _refuse_repeats(field: str, codes: Iterable[str]) -> None:
-    seen: set[str] = set()
+def _texts(value: object) -> Iterable[str]:
+    """Return every text within a JSON value: of a shape's own fields, the prices."""
+    match value:
+        case str():
+            yield value
+        case Mapping():
+            for item in value.values():
+                yield from _texts(item)
+        case list():
+            for item in value:
+                yield from _texts(item)
+
+
+def _refuse_repeats(field: str, codes: Iterable[str], taken: Iterable[str] = ()) -> None:
+    seen = set(taken)
     for index, code in enumerate(codes):
         if code in seen:
             detail = f"repeats the code {code!r}; give each of the {field} a code of its own"

@@ -7,6 +7,7 @@ from typing import ClassVar, Self
 
 from billing.rating.calendar import BUCKET
 from billing.rating.document import Field
+from billing.rating.money import total
 from billing.rating.shape import Portion, Position, check_per, check_price
 
 
@@ -47,7 +48,10 @@ class TimeOfUse:
         return frozenset(bucket for bucket, _ in self.prices)
 
     def pour(self, quantity: int, at: Position) -> list[Portion]:
-        return [Portion(quantity, dict(self.prices)[at.bucket], bucket=at.bucket)]
+        """Pay the bucket's price; of "peak+critical" the sum of both."""
+        of = dict(self.prices)
+        price = of.get(at.bucket) or total(of[bucket] for bucket in at.bucket.split("+"))
+        return [Portion(quantity, price, bucket=at.bucket)]
 
     def explain(self, portion: Portion) -> dict[str, object]:
         return {}

@@ -31,15 +31,33 @@ BEIJING = {
 
 
 def component(code: str, **fields: Any) -> dict[str, Any]:
-    """Return a component of a tariff document; the shape follows from the price field."""
-    shapes = {"price": "flat", "steps": "graduated", "prices": "time_of_use"}
-    (shape,) = (shape for field, shape in shapes.items() if field in fields)
+    """Return a component of a tariff document; the shape follows from the first field here."""
+    shapes = {
+        "shape": None,
+        "size": "package",
+        "price": "flat",
+        "steps": "graduated",
+        "prices": "time_of_use",
+        "tiers": "request_size",
+        "series": "price_series",
+    }
+    shape = next(shape for field, shape in shapes.items() if field in fields)
     defaults = {"models": ["*"], "registers": [code], "shape": shape, "per": MTOK}
     return {"code": code, **defaults, **fields}
 
 
 def steps(*pairs: tuple[int, str]) -> list[dict[str, Any]]:
     return [{"from": start, "price": price} for start, price in pairs]
+
+
+def tiers(*pairs: tuple[int, str]) -> list[dict[str, Any]]:
+    return [{"above": above, "price": price} for above, price in pairs]
+
+
+def factor(code: str, kind: str, of: str, group: str = "", **scope: Any) -> dict[str, Any]:
+    """Return a modifier of a tariff document."""
+    grouped = {"group": group} if group else {}
+    return {"code": code, "kind": kind, **scope, **grouped, "factor": of}
 
 
 def terms(*components: Mapping[str, Any], currency: str = "USD", **fields: Any) -> Terms:

@@ -273,13 +273,16 @@ DETAILS = [
         "1",
         (
             "is no field known here; remove it, or use one of: code, models, per, price, regions, "
-            "registers, service_classes, shape"
+            "registers, service_classes, shape, when"
         ),
     ),
     (
         "/components/0/shape",
         '"pack"',
-        "must be one of: flat, graduated, time_of_use, not 'pack'; choose one",
+        (
+            "must be one of: flat, graduated, time_of_use, volume, request_size, package, "
+            "price_series, not 'pack'; choose one"
+        ),
     ),
 ]
 
@@ -382,3 +385,148 @@ def test_a_pour_takes_the_price_of_its_bucket() -> None:
     assert price.pour(5, Position(used=0, bucket="off_peak")) == [
         Portion(5, Decimal(1), bucket="off_peak")
     ]
+
+
+ASKED = [
+    ({"when": {"thinking": True}}, "whether a request reasoned"),
+    ({"when": {"has": ["media_input"]}}, "attributes of requests"),
+    ({"when": {"input_above": 5}}, "the size of each request"),
+]
+
+
+@pytest.mark.parametrize(("fields", "asked"), ASKED)
+def test_terms_say_what_they_need_of_the_readings(fields: dict[str, Any], asked: str) -> None:
+    """Whoever sums readings without it must refuse the document, or charge too little."""
+    first, *rest = DOCUMENT["components"]
+    assert parse(DOCUMENT | {"components": [first | fields, *rest]}).asks_for == {asked}
+    assert TERMS.asks_for == frozenset()
+
+
+def test_terms_say_what_they_need_of_the_invoices() -> None:
+    (allowance,) = DOCUMENT["allowances"]
+    document = DOCUMENT | {
+        "time_basis": "request_end",
+        "charges": [{"code": "plan", "kind": "standing", "each": "day", "price": "1"}],
+        "allowances": [allowance | {"once": True, "prorate": True}],
+    }
+    assert parse(document).asks_for == {
+        "another time basis",
+        "charges",
+        "proration",
+        "what was drained before",
+    }
+
+
+LOST = [
+    ({"code": "f", "kind": "fee", "percent": "5", "of": ["pro", "nothing"]}, "/charges/0/of/1"),
+    ({"code": "f", "kind": "fee", "percent": "5", "price": "1"}, "/charges/0"),
+    ({"code": "f", "kind": "fee"}, "/charges/0"),
+    ({"code": "pro", "kind": "minimum", "amount": "5"}, "/charges/0/code"),
+    ({"code": "f", "kind": "rent"}, "/charges/0/kind"),
+    ({"code": "f"}, "/charges/0/kind"),
+    ({"code": "f", "kind": "minimum", "amount": "5", "price": "1"}, "/charges/0/price"),
+    (
+        {
+            "code": "f",
+            "kind": "capacity",
+            "models": ["*"],
+            "input_tpm": 1,
+            "output_tpm": 1,
+            "input_price": "1",
+            "output_price": "1",
+        },
+        "/charges/0/kind",
+    ),
+    (
+        {
+            "code": "f",
+            "kind": "ladder",
+            "standard": "0.90",
+            "down": [{"to": "0.95", "percent": "1"}],
+        },
+        "/charges/0/down/0/to",
+    ),
+    (
+        {"code": "f", "kind": "demand", "price": "1", "window_minutes": 5, "step_minutes": 6},
+        "/charges/0/step_minutes",
+    ),
+]
+
+
+@pytest.mark.parametrize(("charge", "pointer"), LOST)
+def test_a_charge_with_a_fault_is_refused_at_the_field(charge: Any, pointer: str) -> None:
+    with pytest.raises(TariffInvalid) as refusal:
+        parse(DOCUMENT | {"charges": [charge]})
+    assert refusal.value.pointer == pointer
+
+
+BATCH = {"code": "b", "kind": "service_class", "factor": "0.5"}
+FAULTY = [
+    ({"modifiers": [BATCH | {"group": "g"}]}, "/stacking/g"),
+    ({"modifiers": [BATCH], "stacking": {"g": "multiply"}}, "/stacking/g"),
+    ({"modifiers": [BATCH | {"group": "g"}], "stacking": {"g": "add"}}, "/stacking/g"),
+    ({"modifiers": [BATCH, BATCH]}, "/modifiers/1/code"),
+    ({"modifiers": [BATCH | {"factor": "0.1234567"}]}, "/modifiers/0/factor"),
+    ({"modifiers": [BATCH | {"when": {}}]}, "/modifiers/0/when"),
+    (
+        {"modifiers": [BATCH | {"when": {"input_above": 9, "input_up_to": 9}}]},
+        "/modifiers/0/when/input_up_to",
+    ),
+    (
+        {
+            "modifiers": [
+                {"code": kind, "kind": kind, "factor": "0.123456"}
+                for kind in ("token_class", "service_class")
+            ]
+        },
+        "/components/0",
+    ),
+    ({"time_basis": "whenever"}, "/time_basis"),
+]
+
+
+@pytest.mark.parametrize(("fields", "pointer"), FAULTY)
+def test_modifiers_with_a_fault_are_refused_at_the_field(fields: Any, pointer: str) -> None:
+    with pytest.raises(TariffInvalid) as refusal:
+        parse(DOCUMENT | fields)
+    assert refusal.value.pointer == pointer
+
+
+SHAPES_REFUSED = [
+    ({"shape": "package", "per": 1_000, "size": 5, "price": "1"}, "per"),
+    ({"shape": "package", "per": 1, "size": 0, "price": "1"}, "size"),
+    ({"shape": "volume", "per": 1, "steps": [{"from": 1, "price": "1"}]}, "steps/0/from"),
+    ({"shape": "request_size", "per": 1, "tiers": [{"from": 0, "price": "1"}]}, "tiers/0/from"),
+    (
+        {
+            "shape": "price_series",
+            "per": 1,
+            "series": {"start": "2026-09-24T00:00:00Z", "step_minutes": 20, "prices": ["1"]},
+        },
+        "series/step_minutes",
+    ),
+    (
+        {
+            "shape": "price_series",
+            "per": 1,
+            "series": {"start": "2026-09-24T00:05:00Z", "step_minutes": 15, "prices": ["1"]},
+        },
+        "series/start",
+    ),
+    (
+        {
+            "shape": "price_series",
+            "per": 1,
+            "series": {"start": "2026-09-24T00:00:00Z", "step_minutes": 15, "prices": [None]},
+        },
+        "series/prices",
+    ),
+]
+
+
+@pytest.mark.parametrize(("shape", "pointer"), SHAPES_REFUSED)
+def test_a_shape_with_a_fault_is_refused_at_the_field(shape: Any, pointer: str) -> None:
+    component = {"code": "c", "models": ["*"], "registers": ["input"], **shape}
+    with pytest.raises(TariffInvalid) as refusal:
+        parse({"currency": "USD", "components": [component]})
+    assert refusal.value.pointer == f"/components/0/{pointer}"

@@ -1,0 +1,85 @@
+"""What a buyer reads about a charge: the numbers it follows from."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from billing.rating.line import RatedLine
+from billing.rating.money import from_minor, written
+
+Said = Mapping[str, Any]  # a trace's own numbers, JSON values
+
+
+def charge_reasons(line: RatedLine, currency: str) -> Iterator[str]:
+    """Say what a line of a charge follows from; nothing for a line of a component."""
+    kind = str(line.trace.get("shape"))
+    if kind in _REASONS and kind in line.trace:
+        said = line.trace[kind]
+        assert isinstance(said, Mapping)
+        yield _REASONS[kind](said, lambda minor: written(from_minor(minor, currency), currency))
+    if "markup_percent" in line.trace:
+        yield f"The provider's cost with a markup of {line.trace['markup_percent']}%."
+
+
+Money = Callable[[int], str]
+
+
+def _standing(said: Said, money: Money) -> str:
+    if said["each"] == "day":
+        return f"{said['days']} of the billing period's {said['of']} local days."
+    return f"{said['price']} a billing period, for {said['days']} of its {said['of']} local days."
+
+
+def _demand(said: Said, money: Money) -> str:
+    window, measured = said["window_minutes"], said["measured_tpm"]
+    parts = [f"the highest mean of {window} minutes was {measured:,} tokens a minute"]
+    if said["ratchet_tpm"]:
+        parts.append(f"earlier peaks set a floor of {said['ratchet_tpm']:,}")
+    if said["minimum_tpm"]:
+        parts.append(f"the least is {said['minimum_tpm']:,}")
+    if "contract_tpm" in said:
+        parts.append(f"the contract is {said['contract_tpm']:,}")
+    return f"Demand: {'; '.join(parts)}; billed {said['billed_tpm']:,}."
+
+
+def _capacity(said: Said, money: Money) -> str:
+    return (
+        f"Reserved: {said['input_tpm']:,} input and {said['output_tpm']:,} output tokens a minute "
+        f"for {said['quarter_hours']:,} quarter-hours, used or not."
+    )
+
+
+def _fee(said: Said, money: Money) -> str:
+    of = f"{said['percent']}% of {money(said['of_minor'])}"
+    if said["free_requests"]:
+        of += f", the share of the requests beyond the first {said['free_requests']:,}"
+    least = f", at least {said['at_least']}" if said["at_least"] != "0" else ""
+    return f"A fee of {of}{least}."
+
+
+def _minimum(said: Said, money: Money) -> str:
+    return (
+        f"The billing period costs at least {money(said['minimum_minor'])}; its other lines come "
+        f"to {money(said['eligible_minor'])}."
+    )
+
+
+def _ladder(said: Said, money: Money) -> str:
+    return f"A factor of {said['factor']} is worth {said['percent']}% of {money(said['of_minor'])}."
+
+
+def _commitment(said: Said, money: Money) -> str:
+    return (
+        f"{money(said['committed_minor'])} were promised for the term; "
+        f"{money(said['spent_minor'])} were spent."
+    )
+
+
+_REASONS: Mapping[str, Callable[[Said, Money], str]] = {
+    "standing": _standing,
+    "demand": _demand,
+    "capacity": _capacity,
+    "fee": _fee,
+    "minimum": _minimum,
+    "ladder": _ladder,
+    "commitment": _commitment,
+}

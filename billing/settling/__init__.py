@@ -1,0 +1,1 @@
+"""Amounts after pricing: who pays first, what is owed between parties. Standard library only."""

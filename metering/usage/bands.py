@@ -1,0 +1,27 @@
+"""Bands of input: how large a request was, as far as any tariff asks.
+
+Readings are sums, and a price that depends on the size of each request cannot be taken from a sum.
+So the band of a request's whole input, cached tokens included, is part of its rating key: the
+largest limit that the input is above. A tariff's tiers must start at these limits; both the decimal
+and the binary reading of "128K" are here, because sellers do not say which they mean.
+"""
+
+from collections.abc import Mapping
+
+LIMITS = (
+    16_000, 16_384, 32_000, 32_768, 64_000, 65_536, 128_000, 131_072, 200_000, 204_800, 252_000,
+    256_000, 258_048, 262_144, 272_000, 278_528, 512_000, 524_288, 1_000_000, 1_048_576,
+)  # fmt: skip
+
+
+def is_input(register: str) -> bool:
+    """Whether a register is part of a request's input: plain, cached or written to a cache."""
+    if register.endswith(("_hours", "_seconds")):  # a stock that is held, not sent
+        return False
+    return register.startswith(("input", "cache_"))
+
+
+def band(usage: Mapping[str, int]) -> int:
+    """The band of a request; its limit belongs to the band below: 32,000 is not above 32,000."""
+    tokens = sum(quantity for register, quantity in usage.items() if is_input(register))
+    return max((limit for limit in LIMITS if limit < tokens), default=0)

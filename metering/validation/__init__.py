@@ -1,0 +1,1 @@
+"""Rules on meter data: plausible, estimated, disjoint, sealed. Values in, values out."""
