@@ -44,8 +44,16 @@ class QuotaStanding:
 def standing(organization: Organization, now: datetime) -> list[QuotaStanding]:
     """Every quota of an organization, its own first, then its projects' by name."""
     quotas = organization.quotas.select_related("organization", "project")
-    own_first = quotas.order_by(F("project__slug").asc(nulls_first=True))
-    return [_standing(quota, now) for quota in own_first]
+    own_first = list(quotas.order_by(F("project__slug").asc(nulls_first=True)))
+    if not own_first:
+        return []
+    month = calendar_month(ZoneInfo(organization.zone), now)
+    by_project = readings.tokens_by_project(organization.pk, month.start, month.end)
+    whole = sum(by_project.values())
+    return [
+        _stands(quota, month, by_project.get(quota.project_id, 0) if quota.project_id else whole)
+        for quota in own_first
+    ]
 
 
 @transaction.atomic
@@ -123,6 +131,10 @@ def _standing(quota: Quota, now: datetime) -> QuotaStanding:
     used = readings.tokens_in(
         quota.organization_id, month.start, month.end, project_id=quota.project_id
     )
+    return _stands(quota, month, used)
+
+
+def _stands(quota: Quota, month: Period, used: int) -> QuotaStanding:
     return QuotaStanding(
         quota=quota,
         month=month,

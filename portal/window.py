@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
+
+from metering import readings
 
 DAY = timedelta(days=1)
 PRESETS = (
@@ -35,7 +36,6 @@ DAYS_MAX = {
     "month": 3_700,
     "total": 3_700,
 }
-_FIXED = {"quarter_hour": timedelta(minutes=15), "hour": timedelta(hours=1)}
 
 
 def midnight(day: date, zone: ZoneInfo) -> datetime:
@@ -88,21 +88,4 @@ def steps(start: datetime, end: datetime, step: str, zone: ZoneInfo) -> list[dat
     """Where each step of a stretch begins, in UTC, those without usage included."""
     if step == "total":
         return []
-    if step in _FIXED:
-        count = -((start - end) // _FIXED[step])
-        return [start + number * _FIXED[step] for number in range(count)]
-    return [midnight(day, zone) for day in _days(start, end, step, zone)]
-
-
-def _days(start: datetime, end: datetime, step: str, zone: ZoneInfo) -> Iterator[date]:
-    first = start.astimezone(zone).date()
-    if step == "week":
-        first -= first.weekday() * DAY
-    if step == "month":
-        first = first.replace(day=1)
-    while midnight(first, zone) < end:
-        yield first
-        if step == "month":
-            first = (first + 32 * DAY).replace(day=1)
-        else:
-            first += 7 * DAY if step == "week" else DAY
+    return readings.period_starts(start, end, step, zone.key)

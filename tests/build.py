@@ -83,10 +83,17 @@ def make_reading(
                 ON CONFLICT ON CONSTRAINT rating_key_once
                     DO UPDATE SET model = excluded.model
                 RETURNING id
+            ), used (organization_id, starts_at, register, quantity) AS (
+                VALUES (%s::bigint, %s::timestamptz, %s, %s::bigint)
+            ), into_hours AS (
+                INSERT INTO metering_readinghour AS reading
+                SELECT organization_id, date_bin('1 hour', starts_at, '2000-01-01T00:00Z'),
+                       made.id, register, quantity FROM used, made
+                ON CONFLICT (organization_id, starts_at, rating_key_id, register)
+                    DO UPDATE SET quantity = reading.quantity + excluded.quantity
             )
             INSERT INTO metering_reading AS reading
-                (organization_id, starts_at, rating_key_id, register, quantity)
-            SELECT %s, %s, id, %s, %s FROM made
+            SELECT organization_id, starts_at, made.id, register, quantity FROM used, made
             ON CONFLICT (organization_id, starts_at, rating_key_id, register)
                 DO UPDATE SET quantity = reading.quantity + excluded.quantity
             """,

@@ -109,7 +109,8 @@ class Reply:
 
 
 TABLES = (
-    "metering_reading, metering_ratingkey, metering_event, metering_eventkey, metering_ingestbatch"
+    "metering_reading, metering_readinghour, metering_ratingkey, metering_event, metering_eventkey,"
+    " metering_ingestbatch"
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -42,6 +43,18 @@ def use(
         cursor.execute(
             "INSERT INTO metering_reading VALUES (%s, %s, %s, %s, %s)",
             [organization.pk, utc(at), cursor.fetchone()[0], register, quantity],
+        )
+    make_hours()
+
+
+def make_hours() -> None:
+    """Add the readings up by the hour, as the roll-up would."""
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM metering_readinghour")
+        cursor.execute(
+            "INSERT INTO metering_readinghour SELECT organization_id, date_trunc('hour', starts_at,"
+            " 'UTC'), rating_key_id, register, sum(quantity) FROM metering_reading"
+            " GROUP BY 1, 2, 3, 4"
         )
 
 
@@ -127,6 +140,8 @@ def test_a_project_is_looked_at_alone(acme: Organization) -> None:
         ("Australia/Lord_Howe", "2026-10-04", 94),
         ("Asia/Kathmandu", "2026-06-01", 96),
         ("Africa/Cairo", "2026-04-24", 92),  # that day has no midnight
+        ("Atlantic/Azores", "2026-10-25", 100),  # that one has two, and begins at the first
+        ("America/Havana", "2026-11-01", 100),
     ],
 )
 def test_a_local_day_has_as_many_quarter_hours_as_its_clocks_say(
@@ -142,6 +157,7 @@ def test_a_local_day_has_as_many_quarter_hours_as_its_clocks_say(
             " WHERE starts_at <> moment",
             [noon - 2 * DAY, noon + 2 * DAY],
         )
+    make_hours()
     query = Query(noon - 2 * DAY, noon + 2 * DAY, step="day", zone=zone)
     rows = readings.series(acme.pk, query)
     (row,) = [
@@ -161,6 +177,49 @@ def _local_day(moment: datetime, zone: str) -> str:
     return f"{moment.astimezone(ZoneInfo(zone)):%Y-%m-%d}"
 
 
+@pytest.mark.parametrize("step", readings.STEPS[:-1])
+@pytest.mark.parametrize(
+    ("zone", "day"),
+    [
+        ("Australia/Lord_Howe", "2027-04-03"),
+        ("Australia/Lord_Howe", "2026-10-03"),
+        ("Atlantic/Azores", "2026-10-25"),
+        ("America/Havana", "2026-11-01"),
+        ("Africa/Cairo", "2026-04-23"),
+        ("Asia/Kathmandu", "2026-06-01"),
+    ],
+)
+def test_periods_tile_time_where_a_clock_is_set(zone: str, day: str, step: str) -> None:
+    """No two overlap, none is missing, and each begins where a reader would say that it does."""
+    start, end = utc(f"{day}T00:15"), utc(f"{day}T00:15") + 2 * DAY
+    starts = readings.period_starts(start, end, step, zone)
+    ends = [readings.period_end(each, step, zone) for each in starts]
+    assert starts[0] <= start < ends[0]
+    assert ends[:-1] == starts[1:]
+    assert starts[-1] < end <= ends[-1]
+    for each in starts[1:]:
+        assert readings.period_starts(each, each + timedelta(minutes=1), step, zone) == [each]
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "Asia/Kathmandu", "Australia/Lord_Howe"])
+def test_hours_and_quarter_hours_say_the_same(acme: Organization, zone: str) -> None:
+    """Wherever a slice is cut, its whole hours and its edges are what its quarter-hours are."""
+    chance = random.Random(zone)
+    start = utc("2026-10-24T00:00")
+    for quarter in chance.sample(range(400), 60):
+        at = (start + quarter * timedelta(minutes=15)).replace(tzinfo=None)
+        use(acme, at.isoformat(), chance.randrange(1, 10**6), model=f"m{chance.randrange(3)}")
+    quarters = readings.series(acme.pk, Query(start, start + 5 * DAY, "quarter_hour", zone))
+    for _ in range(50):
+        begin, end = sorted(start + chance.randrange(30_000) * timedelta(seconds=13) for _ in "be")
+        slices = [readings.Slice(begin, end)] if begin < end else []
+        expected = sum(
+            row.quantity for row in quarters if row.starts_at and begin <= row.starts_at < end
+        )
+        assert sum(used.quantity for used in readings.usage_in(acme.pk, slices)) == expected
+        assert readings.tokens_in(acme.pk, begin, end) == expected
+
+
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "Asia/Kathmandu", "Australia/Lord_Howe"])
 def test_steps_tile_time(acme: Organization, zone: str) -> None:
     """Quarter-hours, hours, days, weeks and months of the same instants add up to the same."""
@@ -173,6 +232,7 @@ def test_steps_tile_time(acme: Organization, zone: str) -> None:
             " WHERE starts_at <> moment",
             [utc("2026-10-01T00:00"), utc("2026-11-05T00:00")],
         )
+    make_hours()
     start, end = utc("2026-10-02T07:15"), utc("2026-11-03T21:45")
     sums = {
         step: [row.quantity for row in readings.series(acme.pk, Query(start, end, step, zone))]
@@ -246,12 +306,12 @@ def test_events_are_found_newest_first_by_every_mark(
 def test_the_window_reads_only_the_stretch_it_is_asked_for(acme: Organization) -> None:
     """The plan walks the primary key by organization and time; it never scans the table."""
     use(acme, "2026-11-18T00:00")
-    sql, parameters = readings._series_sql(
-        acme.pk, Query(utc("2026-11-18T00:00"), utc("2026-11-19T00:00"))
-    )
+    start, end = utc("2026-11-18T00:00"), utc("2026-11-19T00:00")
+    sql, parameters = readings._series_sql(acme.pk, Query(start, end), [start])
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
         cursor.execute(f"EXPLAIN {sql}", parameters)
         plan = "\n".join(line for (line,) in cursor.fetchall())
     assert "metering_reading_pkey" in plan
-    assert "starts_at >=" in plan
+    assert "metering_readinghour_pkey" in plan
+    assert plan.count("starts_at >=") == 2

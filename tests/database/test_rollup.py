@@ -54,6 +54,19 @@ def expected(events: list[UsageEvent], project_id: int) -> Counter[tuple[Any, ..
     return total
 
 
+def hours_off() -> int:
+    """How many hours are not the sum of their quarter-hours."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM (SELECT organization_id, date_trunc('hour', starts_at, 'UTC')"
+            " AS starts_at, rating_key_id, register, sum(quantity) AS quantity"
+            " FROM metering_reading GROUP BY 1, 2, 3, 4) AS reading FULL JOIN metering_readinghour"
+            " hour USING (organization_id, starts_at, rating_key_id, register)"
+            " WHERE reading.quantity IS DISTINCT FROM hour.quantity"
+        )
+        return int(cursor.fetchone()[0])
+
+
 def summed(organization: Organization) -> Counter[tuple[Any, ...]]:
     return Counter({row[:-1]: row[-1] for row in readings_of(organization)})
 
@@ -120,9 +133,11 @@ def test_any_order_split_and_repetition_gives_the_same_readings(
     apply_all()
     project_id = organization.projects.get().pk
     assert summed(organization) == expected(list(first.values()), project_id)
+    assert hours_off() == 0
     before = readings_of(organization)
     rollup.rebuild(organization.pk)
     assert readings_of(organization) == before
+    assert hours_off() == 0
 
 
 def test_a_rebuild_is_equal_to_the_byte_and_leaves_others_alone(
@@ -136,7 +151,10 @@ def test_a_rebuild_is_equal_to_the_byte_and_leaves_others_alone(
             ]
             store_events(database, organization, events)
     apply_all()
-    dump = "SELECT md5(string_agg(r::text, E'\\n' ORDER BY r::text)) FROM metering_reading r"
+    dump = (
+        "SELECT (SELECT md5(string_agg(r::text, E'\\n' ORDER BY r::text)) FROM metering_reading r),"
+        " (SELECT md5(string_agg(h::text, E'\\n' ORDER BY h::text)) FROM metering_readinghour h)"
+    )
     before = database.execute(dump).fetchone()
     globex_before = readings_of(globex)
     with transaction.atomic():
