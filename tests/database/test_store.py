@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.db import DatabaseError, transaction
 from django.db import connection as django_connection
 
 from accounts.models import Organization
@@ -270,3 +271,19 @@ def test_accepted_events_cannot_be_changed_or_removed(
 
 def test_every_session_of_the_door_waits_for_the_disk(database: Database) -> None:
     assert database.execute("SHOW synchronous_commit").fetchone() == ("on",)
+
+
+@pytest.mark.parametrize(
+    ("table", "trigger"),
+    [
+        ("metering_event", "usage_events_are_never_emptied"),
+        ("metering_eventkey", "event_keys_are_never_emptied"),
+    ],
+)
+def test_facts_are_never_emptied(db: None, table: str, trigger: str) -> None:
+    """TRUNCATE passes the row triggers by."""
+    with transaction.atomic(), django_connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {table} ENABLE TRIGGER {trigger}")
+        with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
+            cursor.execute(f"TRUNCATE {table}")
+        cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER {trigger}")
