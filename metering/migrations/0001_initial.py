@@ -37,6 +37,10 @@ CREATE TABLE metering_ingestbatch (
 );
 -- The work list: only what is not done yet is in this index, so it stays small for ever.
 CREATE INDEX metering_ingestbatch_open ON metering_ingestbatch (id) WHERE state <> 'applied';
+-- The console's last 24 hours: batches lie in the order in which they came, so the first and the last
+-- moment of each stretch of pages are index enough (40 kB for 1.2 million batches; a B-tree has 27 MB).
+CREATE INDEX metering_ingestbatch_by_arrival ON metering_ingestbatch
+    USING brin (received_at) WITH (pages_per_range = 32, autosummarize = on);
 ALTER TABLE metering_ingestbatch SET (autovacuum_vacuum_scale_factor = 0.02, fillfactor = 80);
 
 CREATE TABLE metering_eventkey (

@@ -21,6 +21,7 @@ from accounts.models import ApiKey, AuditEntry, Organization, Role, User
 from billing import allowance, invoicing
 from billing.models import Invoice, Quota, Subscription, Tariff, TariffVersion
 from billing.rating.period import Period
+from console import health
 from console.staff import spread
 from metering.models import IngestBatch
 from tests import build
@@ -620,3 +621,28 @@ def test_a_model_name_cannot_put_a_script_on_a_page(operator: Client, acme: Orga
         assert "<script>alert" not in text(operator.get(page))
     assert "<script>alert" not in text(operator.get(url(Organization, "changelist")))
     assert "<script>alert" not in text(operator.get(url(Organization, "change", acme.pk)))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/console/accounts/user/?password__startswith=argon2",
+        "/console/accounts/user/?password__regex=.",
+        "/console/accounts/apikey/?digest__isnull=False",
+    ],
+)
+def test_no_list_can_be_filtered_by_a_secret(
+    clerk: User, operator: Client, cloud: Subscription, address: str
+):
+    """A list that is shorter or not tells a hash letter by letter."""
+    client = Client()
+    client.force_login(clerk)
+    assert client.get(address).status_code == operator.get(address).status_code == 400
+
+
+def test_what_arrived_lately_is_found_without_reading_every_batch(db: None, now: datetime):
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute(f"EXPLAIN {health.BY_HOUR}", {"now": now})
+        plan = "\n".join(row[0] for row in cursor.fetchall())
+    assert "metering_ingestbatch_by_arrival" in plan
