@@ -73,7 +73,7 @@ def find(text: str) -> ApiKey | None:
     prefix = keys.prefix_of(text)
     if prefix is None:
         return None
-    live = ApiKey.objects.select_related("organization").filter(
+    live = ApiKey.objects.select_related("organization", "project").filter(
         Q(expires_at=None) | Q(expires_at__gt=Now()), prefix=prefix, revoked_at=None
     )
     api_key = live.first()

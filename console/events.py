@@ -15,7 +15,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from accounts.models import Organization
 from console.entrance import staff_only
 from metering import readings
-from metering.found import FoundEvent
+from metering.readings import FoundEvent
 
 SHOWN_MAX = 100
 OFFERED_MAX = 200  # of the organizations, while typing; any other can be typed out

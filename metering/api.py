@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, cast
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
@@ -13,8 +13,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts import organizations
 from accounts.api_auth import Machine, Refused
-from accounts.models import Organization
+from accounts.models import Organization, Project
 from accounts.problems import Problem
 from metering import readings
 from metering.readings import DIMENSIONS, STEPS, Query, Row
@@ -101,12 +102,13 @@ class Usage(APIView):
     )
     def get(self, request: Request) -> Response:
         """Totals and a series; periods without usage are not in it."""
-        organization = cast("Machine", request.user).organization
-        query = query_of(request, organization)
-        rows = readings.series(organization.pk, query)
+        machine = cast("Machine", request.user)
+        organization = machine.organization
+        query = query_of(request, organization, machine.api_key.project)
+        rows = readings.series(organization.pk, query, rows_max=ROWS_MAX + 1)
         if len(rows) > ROWS_MAX:
-            raise bad(f"The answer has {len(rows)} rows; at most {ROWS_MAX} are given. Ask for "
-                      "less time, longer periods or fewer groups.")  # fmt: skip
+            raise bad(f"The answer has more than {ROWS_MAX} rows. Ask for less time, longer "
+                      "periods or fewer groups.")  # fmt: skip
         fresh = readings.freshness(organization.pk)
         return Response({
             "start": query.start,
@@ -157,8 +159,13 @@ def label(local: datetime, step: str) -> str:
     return local.isoformat(timespec="minutes")
 
 
-def query_of(request: Request, organization: Organization) -> Query:
-    """The question in the request's parameters, each known, each given once."""
+def query_of(
+    request: Request, organization: Organization, own_project: Project | None = None
+) -> Query:
+    """The question in the request's parameters, each known, each given once.
+
+    A key made for one project reads that project alone.
+    """
     given = {}
     for name, values in request.query_params.lists():
         if name not in PARAMETERS:
@@ -167,7 +174,7 @@ def query_of(request: Request, organization: Organization) -> Query:
             raise bad(f"{name} is given {len(values)} times; give it once, values with commas.")
         given[name] = values[0]
     zone = given.get("zone", organization.zone)
-    if zone not in available_timezones():
+    if zone not in organizations.zones():
         raise bad(f"zone {zone[:40]!a} is not an IANA time zone, such as Europe/Berlin.")
     step = given.get("step", "day")
     if step not in STEPS:
@@ -178,6 +185,10 @@ def query_of(request: Request, organization: Organization) -> Query:
     if end - start > SPANS_MAX[step]:
         raise bad(f"With step {step} at most {SPANS_MAX[step].days} days can be asked for.")
     filters = {name: _listed(given[name]) for name in FILTERS if name in given}
+    if own_project is not None:
+        if not {own_project.slug}.issuperset(filters.get("project", ())):
+            raise bad(f"This key reads the project {own_project.slug!r} alone.")
+        filters["project"] = (own_project.slug,)
     return Query(start, end, step, zone, _groups(given.get("group_by", "")), filters)
 
 

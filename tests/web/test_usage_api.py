@@ -9,6 +9,7 @@ from django.db import connection
 from django.test import Client
 
 from accounts.models import Organization
+from metering import api, readings
 from tests import build
 from tests.database.test_readings import use
 
@@ -170,3 +171,49 @@ def test_the_database_is_asked_a_bounded_number_of_times(
             {"start": "2026-11-01", "end": "2026-11-20", "group_by": "project,model"},
             headers={"authorization": f"Bearer {text}"},
         )
+
+
+def test_a_key_of_one_project_reads_that_project_alone(berlin: Organization) -> None:
+    side = build.make_project(organization=berlin, slug="side")
+    use(berlin, "2026-11-18T00:00", 5)
+    use(berlin, "2026-11-18T00:00", 7, project=side)
+    row, text = build.make_key(organization=berlin, scopes=("read",))
+    row.project = side
+    row.save(update_fields=["project"])
+
+    def look(**parameters: str) -> Any:
+        asked = {"start": "2026-11-18", "end": "2026-11-19", **parameters}
+        return Client().get(URL, asked, headers={"authorization": f"Bearer {text}"})
+
+    assert look().json()["totals"]["tokens"] == 7
+    assert look(project="side").json()["totals"]["tokens"] == 7
+    groups = [point["group"] for point in look(group_by="project").json()["series"]]
+    assert groups == [{"project": "side"}]
+    for others in ("default", "side,default", "nowhere"):
+        answer = look(project=others)
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_parameter")
+
+
+@pytest.mark.parametrize("zone", ["localtime", "Factory"])
+def test_a_zone_that_depends_on_the_machine_is_none(berlin: Organization, zone: str) -> None:
+    answer = ask(berlin, start="2026-11-18", end="2026-11-19", zone=zone)
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_parameter")
+
+
+def test_an_answer_that_is_too_long_is_not_read_to_its_end(
+    berlin: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for hour in range(6):
+        use(berlin, f"2026-11-18T0{hour}:00", 1)
+    monkeypatch.setattr(api, "ROWS_MAX", 3)
+    fetched = []
+    whole = readings._rows
+
+    def rows(*asked: Any) -> Any:
+        fetched.append(whole(*asked))
+        return fetched[-1]
+
+    monkeypatch.setattr(readings, "_rows", rows)
+    answer = ask(berlin, start="2026-11-18", end="2026-11-19", step="hour")
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_parameter")
+    assert [len(each) for each in fetched] == [4]
