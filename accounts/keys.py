@@ -17,6 +17,8 @@ SECRET_LENGTH = 43  # 62 ** 43 is just over 2 ** 256
 ALPHABET = string.ascii_letters + string.digits
 _SHAPE = re.compile(rf"kt_([a-z0-9]{{{PREFIX_LENGTH}}})_([A-Za-z0-9]{{{SECRET_LENGTH}}})", re.ASCII)
 
+_BEGUN = re.compile(rf"(kt_[a-z0-9]{{{PREFIX_LENGTH}}}_)[A-Za-z0-9]+", re.ASCII)
+
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
@@ -51,6 +53,11 @@ def prefix_of(text: str) -> str | None:
 def matches(text: str, stored: bytes, pepper: str) -> bool:
     """Whether this is the key whose digest is stored, in constant time."""
     return hmac.compare_digest(digest(text, pepper), stored)
+
+
+def masked(text: str) -> str:
+    """The text with the secret of every key in it left out, also of one that was cut short."""
+    return _BEGUN.sub(r"\1...", text)
 
 
 def holds_secret(text: str) -> bool:

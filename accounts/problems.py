@@ -8,6 +8,8 @@ import json
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
+from accounts.keys import masked
+
 MEDIA_TYPE = "application/problem+json"
 
 
@@ -173,8 +175,8 @@ class Problem:
         }
 
     def body(self, *, instance: str, request_id: str) -> bytes:
-        """The problem document as JSON bytes."""
-        return json.dumps(self.document(instance=instance, request_id=request_id)).encode()
+        """The problem document as JSON bytes; a key sent in the wrong place is not echoed."""
+        return masked(json.dumps(self.document(instance=instance, request_id=request_id))).encode()
 
     def headers(self) -> list[tuple[str, str]]:
         """The headers that this kind of refusal owes its reader."""

@@ -111,6 +111,9 @@ if "postgresql" not in DATABASES["default"]["ENGINE"]:
     raise ImproperlyConfigured("DATABASE_URL must name a PostgreSQL server: postgresql://...")
 # A unix socket's folder stands percent-encoded where the host would; the parser leaves it so.
 DATABASES["default"]["HOST"] = unquote(str(DATABASES["default"]["HOST"]))
+# Ask a pooled connection whether it still lives before a request relies on it: after a restart of
+# the server each of them would fail one request, however much later that comes.
+DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 DATABASES["default"]["OPTIONS"] = {
     "pool": {"min_size": 0, "max_size": env.int("DATABASE_POOL_SIZE_MAX", default=8)},
     # A lost acknowledgement is a lost invoice: no session may turn this off.
@@ -240,7 +243,12 @@ UNFOLD = look.UNFOLD
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "formatters": {
+        "line": {
+            "class": "config.logs.Formatter",
+            "format": "%(asctime)s %(levelname)s %(name)s %(message)s",
+        }
+    },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "loggers": {"httpx": {"level": "WARNING"}},  # a line per request is the server's to write
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},

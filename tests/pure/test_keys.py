@@ -64,3 +64,11 @@ def test_a_text_with_a_whole_key_in_it_holds_a_secret_and_a_prefix_alone_does_no
 def test_the_secret_does_not_show_in_the_object_that_is_stored_or_logged():
     new = keys.make(PEPPER)
     assert new.text not in repr(new)
+
+
+def test_a_text_is_masked_whole_keys_and_cut_ones_alike():
+    new = keys.make(PEPPER)
+    text = f"GET /{new.text} and {new.text[:40]!r} and kt_short_x"
+    shown = keys.masked(text)
+    assert new.text[17:30] not in shown
+    assert shown == f"GET /kt_{new.prefix}_... and 'kt_{new.prefix}_...' and kt_short_x"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 
 import pytest
@@ -66,3 +67,26 @@ def test_the_description_of_the_api_is_open_to_all(client: Client) -> None:
     answer = client.get("/api/v1/openapi.json")
     assert answer.status_code == 200
     assert "/api/v1/usage" in answer.json()["paths"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_request_fails_by_a_connection_that_died_in_the_pool() -> None:
+    """The server was restarted; a request must not be the one to find that out."""
+    answers: list[object] = []
+
+    def request() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            answers.extend(cursor.fetchone())
+        connection.close()  # back to the pool, as at the end of a request
+
+    def in_a_thread() -> None:
+        thread = threading.Thread(target=request)
+        thread.start()
+        thread.join()
+
+    in_a_thread()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [answers[0]])
+    in_a_thread()
+    assert len(answers) == 2
