@@ -87,6 +87,7 @@ def _events(environ: Environ, request_id: str) -> Answer:
     parameters = request.parameters(environ.get("QUERY_STRING", ""))
     lines = request.is_lines(environ)
     request.refuse_encoding(environ)
+    request.refuse_unmeasured(length, lines=lines, atomic=parameters.atomic)
     sent = decode.decode(request.body(environ, length), lines=lines, now=caller.now())
     taken = take(caller, sent, atomic=parameters.atomic)
     if taken.news:

@@ -150,7 +150,7 @@ def _is_plain(body: bytes, text: str) -> bool:
 
 def _wires(body: bytes, *, lines: bool, single: bool) -> list[Wire]:
     if lines:
-        return [_single.decode(line) for line in body.split(b"\n") if line.strip()]
+        return [_single.decode(line) for line in body.split(b"\n") if line.strip(b" \t\r")]
     return [_single.decode(body)] if single else _array.decode(body)
 
 
@@ -237,7 +237,7 @@ def _careful(text: str, now: datetime) -> Decoded:
 
 def _careful_lines(text: str, now: datetime) -> Decoded:
     """NDJSON: a line that cannot be read spoils that line alone."""
-    numbered = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
+    numbered = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip(" \t\r")]
     _not_too_many(len(numbered))
     return [_line(line, number, index, now) for index, (number, line) in enumerate(numbered)]
 

@@ -103,6 +103,18 @@ def refuse_encoding(environ: Environ) -> None:
         raise Refusal(Problem("unsupported_encoding", detail))
 
 
+def refuse_unmeasured(length: int | None, *, lines: bool, atomic: bool) -> None:
+    """All or nothing needs to know what all is: JSON says where it ends, lines do not.
+
+    The server reports a body whose last chunk never came as if it had ended there.
+    """
+    if length is None and lines and atomic:
+        raise _bad_parameter(
+            "mode=atomic takes NDJSON only with a Content-Length: without one, lines that were cut "
+            "off on the way look like all of them. Declare the length, or send a JSON array."
+        )
+
+
 def body(environ: Environ, length: int | None) -> bytes:
     """The whole body, never more than is allowed, whether or not its length was declared."""
     stream = environ["wsgi.input"]

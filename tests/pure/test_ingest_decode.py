@@ -288,3 +288,11 @@ def test_no_bytes_at_all_break_the_decoder(body: bytes | str) -> None:
     for lines in (False, True):
         with suppress(Refusal):
             read(body, lines=lines)
+
+
+@pytest.mark.parametrize("blank", ["\u00a0", "\x1f", "\u2028", "\x0b \x1c"])
+def test_a_line_of_what_is_no_blank_in_json_is_no_empty_line(blank: str) -> None:
+    """Else a body of such lines were a success that holds no event."""
+    (event,) = read(f"{blank}\n", lines=True).events
+    assert isinstance(event, Rejected)
+    assert event.code == "malformed_json"

@@ -133,6 +133,25 @@ def test_atomic_takes_all_or_nothing(door: Door, acme: Organization) -> None:
     assert door.post([body(id="a")], query="mode=atomic&only=all").status == 202
 
 
+def test_atomic_takes_lines_only_where_a_cut_would_show(door: Door, acme: Organization) -> None:
+    """A chunked body that breaks off reaches us as if it had ended there."""
+    lines = b"".join(json.dumps(body(id=name)).encode() + b"\n" for name in "ab")
+    cut = {"media_type": "application/x-ndjson", "CONTENT_LENGTH": ""}
+    problem(door.post(lines, query="mode=atomic", **cut), 400, "invalid_parameter")
+    assert readings.find_events(acme.pk) == []
+    assert door.post(lines, **cut).status == 202
+    whole = door.post(lines, query="mode=atomic", media_type="application/x-ndjson")
+    assert (whole.status, whole.json["duplicate"]) == (202, 2)
+
+
+def test_a_key_in_the_wrong_place_is_not_echoed(door: Door) -> None:
+    for query in (f"mode={door.key}", f"{door.key}=1"):
+        reply = door.post(body(), query=query)
+        assert door.key[17:30] not in json.dumps(problem(reply, 400, "invalid_parameter"))
+    reply = door.call({"REQUEST_METHOD": "GET", "PATH_INFO": f"/{door.key}"})
+    assert door.key[17:30] not in json.dumps(problem(reply, 404, "not_found"))
+
+
 class TestWhoMaySend:
     @pytest.mark.parametrize("header", ["", "Basic abc", "Bearer", "Bearer ", "kt_x_y"])
     def test_without_a_key_nothing_is_taken(self, header: str) -> None:
