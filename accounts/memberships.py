@@ -143,6 +143,8 @@ def _email(text: str) -> str:
         validate_email(email)
     except ValidationError:
         raise Refusal("email", "This is not an e-mail address.") from None
+    if keys.holds_secret(email):
+        raise Refusal("email", "This holds an API key. Revoke that key.")
     return email
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal, localcontext
 
 from django import forms
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -40,6 +41,10 @@ class RequestForm(forms.Form):
         required=False,
         label="Local time",
         widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
+        validators=[
+            MinValueValidator(datetime(1970, 1, 2, tzinfo=UTC)),
+            MaxValueValidator(datetime(2200, 12, 30, tzinfo=UTC)),
+        ],
     )
 
     def __init__(self, entry: Entry, now: datetime, data: Mapping[str, object]) -> None:

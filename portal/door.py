@@ -63,6 +63,8 @@ def member_page(action: Action) -> Callable[[View[P]], Page[P]]:
         ) -> HttpResponseBase:
             if not request.user.is_authenticated:
                 return redirect_to_login(request.get_full_path())
+            if "\0" in request.path:  # no text column can hold it, so nothing is called so
+                raise Http404
             entry = enter(request, slug)
             request.entry = entry  # type: ignore[attr-defined]
             answer = (

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import date, datetime
 
 from django import forms
+from django.core.validators import MaxValueValidator, MinValueValidator
 
 from metering import readings
 from portal.door import Entry
@@ -22,6 +23,8 @@ GROUPS = (
 )
 GROUP_NAMES = dict(GROUPS)
 DEFAULTS = {"window": "7d", "step": "day", "by": "model", "then": ""}
+# As the API: beyond, the calendar itself ends, and nothing was metered there.
+WITHIN_REACH = [MinValueValidator(date(1970, 1, 2)), MaxValueValidator(date(2200, 12, 30))]
 CHOICES_MAX = 300  # of a filter; a name that is not listed can still stand in the address
 
 
@@ -30,10 +33,16 @@ class UsageForm(forms.Form):
 
     window = forms.ChoiceField(choices=PRESETS, required=False)
     first = forms.DateField(
-        required=False, label="From", widget=forms.DateInput(attrs={"type": "date"})
+        required=False,
+        label="From",
+        widget=forms.DateInput(attrs={"type": "date"}),
+        validators=WITHIN_REACH,
     )
     last = forms.DateField(
-        required=False, label="To", widget=forms.DateInput(attrs={"type": "date"})
+        required=False,
+        label="To",
+        widget=forms.DateInput(attrs={"type": "date"}),
+        validators=WITHIN_REACH,
     )
     step = forms.ChoiceField(choices=STEPS, required=False)
     by = forms.ChoiceField(choices=GROUPS, required=False, label="Split by")

@@ -317,3 +317,13 @@ def test_of_two_clicks_on_one_invitation_one_counts(now):
         thread.join(timeout=20)
     assert sorted(outcomes) == ["accepted", "refused"]
     assert AuditEntry.objects.filter(action="invitation.accepted").count() == 1
+
+
+def test_an_address_that_holds_a_key_is_refused(acme: Organization, alice: User, now: datetime):
+    """It would stand in the audit log for good."""
+    key = f"kt_abcdefghijkl_{'a1b2c3d4' * 5}xyz"
+    with pytest.raises(Refusal, match="API key"):
+        memberships.invite(
+            organization=acme, email=f"{key}@x.example", role=Role.VIEWER, invited_by=alice, now=now
+        )
+    assert not acme.invitations.exists()

@@ -130,3 +130,10 @@ def test_rows_of_another_organization_cannot_be_changed_from_ones_own(
     key.refresh_from_db()
     assert key.revoked_at is None
     assert acme.members.filter(user=alice, role=Role.OWNER).exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["invoices/%00/", "invoices/%00/lines.csv", "invoices/a%00/lines/1/"]
+)
+def test_a_name_that_no_column_can_hold_is_not_found(acme: Organization, alice: User, name: str):
+    assert signed_in(alice).get(f"/o/acme/{name}").status_code == 404

@@ -166,3 +166,12 @@ def test_prices_that_are_not_yet_valid_are_no_prices(acme: Organization, bob: Us
     tariff = build.make_tariff(valid_from=NOW.replace(minute=0, second=0) + timedelta(days=3))
     build.make_subscription(organization=acme, starts_at=OCTOBER, tariff=tariff)
     assert "has no prices now" in text_of(signed_in(bob), TARIFF)
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00", "9999-12-31T23:59"])
+def test_no_cost_is_asked_for_at_the_ends_of_the_calendar(
+    acme: Organization, alice: User, at: str
+) -> None:
+    build.make_subscription(organization=acme, starts_at=OCTOBER)
+    path = f"{TARIFF}cost/?model=gpt-5&input=5&at={at}"
+    assert "Ensure this value is" in text_of(signed_in(alice), path)

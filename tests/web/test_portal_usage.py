@@ -150,3 +150,10 @@ def test_what_senders_name_is_shown_and_not_run(acme: Organization, alice: User)
     html = signed_in(alice).get(USAGE).content.decode()
     assert "<script>alert" not in html
     assert "\\u003C/script\\u003E" in html
+
+
+@pytest.mark.parametrize("step", ["day", "month", "total"])
+@pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31"])
+def test_the_ends_of_the_calendar_are_out_of_reach(alice: User, day: str, step: str) -> None:
+    query = f"window=dates&first={day}&last={day}&step={step}"
+    assert "Ensure this value is" in text_of(signed_in(alice), f"/o/acme/usage/?{query}")
