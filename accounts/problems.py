@@ -48,7 +48,15 @@ KINDS: dict[str, Kind] = {
         415, "This media type is not taken here", "Use a type named in `detail`."
     ),
     "unsupported_encoding": Kind(
-        415, "This content encoding is not taken here", "Send the body as it is."
+        415, "This content encoding is not taken here", "Use gzip or zstd, or send it as it is."
+    ),
+    "bad_encoding": Kind(
+        400,
+        "The body cannot be unpacked",
+        "Compress it again, whole, with the encoding that Content-Encoding names.",
+    ),
+    "decompressed_too_large": Kind(
+        413, "The request body is too large once it is unpacked", "Split the batch."
     ),
     "empty_body": Kind(400, "The request has no body", "Send at least one event."),
     "not_utf8": Kind(400, "The body is not UTF-8", "Encode it as UTF-8 without a byte order mark."),

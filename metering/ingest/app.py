@@ -18,6 +18,7 @@ from metering.ingest import answer, decode, doorbell, request
 from metering.ingest.answer import Answer
 from metering.ingest.callers import Callers, may_report
 from metering.ingest.decode import Refusal
+from metering.ingest.inflate import inflate
 from metering.ingest.take import take
 
 EVENTS_PATH = "/api/v1/events"
@@ -56,8 +57,9 @@ def application(environ: Environ, start_response: StartResponse) -> Iterable[byt
 
 def _refused(problem: Problem, environ: Environ, request_id: str) -> Answer:
     headers = problem.headers()
-    if allowed := problem.extra.get("allow"):
-        headers.append(("Allow", str(allowed)))
+    for name, header in (("allow", "Allow"), ("accept_encoding", "Accept-Encoding")):
+        if value := problem.extra.get(name):
+            headers.append((header, str(value)))
     body = problem.body(instance=str(environ.get("PATH_INFO", ""))[:200], request_id=request_id)
     return Answer(HTTPStatus(problem.status), body, headers)
 
@@ -86,8 +88,11 @@ def _events(environ: Environ, request_id: str) -> Answer:
     caller = may_report(_known.find(request.bearer(environ)))
     parameters = request.parameters(environ.get("QUERY_STRING", ""))
     lines = request.is_lines(environ)
-    request.refuse_encoding(environ)
-    sent = decode.decode(request.body(environ, length), lines=lines, now=caller.now())
+    encoding = request.encoding(environ)
+    body = request.body(environ, length)
+    if encoding:
+        body = inflate(body, encoding)
+    sent = decode.decode(body, lines=lines, now=caller.now())
     taken = take(caller, sent, atomic=parameters.atomic)
     if taken.news:
         doorbell.ring()

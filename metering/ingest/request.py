@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl
 
 from accounts.problems import Problem
 from metering.ingest.decode import BODY_BYTES_MAX, Refusal
+from metering.ingest.inflate import STEPS
 
 JSON = "application/json"
 LINES = ("application/x-ndjson", "application/ndjson")
@@ -95,12 +96,18 @@ def is_lines(environ: Environ) -> bool:
     raise Refusal(Problem("unsupported_media_type", detail))
 
 
-def refuse_encoding(environ: Environ) -> None:
-    """Only bodies as they are, for now."""
-    encoding = (environ.get("HTTP_CONTENT_ENCODING") or "identity").strip().lower()
-    if encoding not in ("", "identity"):
-        detail = f"Content-Encoding is {encoding[:40]!a}; send the body as it is (identity)."
-        raise Refusal(Problem("unsupported_encoding", detail))
+def encoding(environ: Environ) -> str | None:
+    """How the body is compressed; None where it is sent as it is."""
+    sent = (environ.get("HTTP_CONTENT_ENCODING") or "").strip().lower()
+    if sent in ("", "identity"):
+        return None
+    name = sent.removeprefix("x-") if sent == "x-gzip" else sent
+    if name not in STEPS:
+        detail = f"Content-Encoding is {sent[:40]!a}; it can be {' or '.join(STEPS)}, and only one."
+        raise Refusal(
+            Problem("unsupported_encoding", detail, {"accept_encoding": ", ".join(STEPS)})
+        )
+    return name
 
 
 def body(environ: Environ, length: int | None) -> bytes:
