@@ -118,6 +118,27 @@ KINDS: dict[str, Kind] = {
     "quantity_too_large": Kind(
         422, "A quantity is too large", "Check its unit; at most 10^12 are allowed."
     ),
+    "usage_format_invalid": Kind(
+        422,
+        "The usage is not of the format named",
+        "Name the provider whose usage it is, or send registers without usage_format.",
+    ),
+    "inconsistent_tokens": Kind(
+        422,
+        "The counts contradict each other",
+        "Send what the provider reported; `detail` has the equation with its numbers.",
+    ),
+    "unknown_usage_class": Kind(
+        422,
+        "The usage holds a count that no rule knows",
+        "Send it as a register of your own, or replay it once the operator has updated.",
+    ),
+    "cloudevent_invalid": Kind(
+        422, "A CloudEvent is not as it must be", "Mend the attribute in `detail`."
+    ),
+    "span_invalid": Kind(
+        422, "A span is not as it must be", "Update the instrumentation that made it."
+    ),
     "unknown_project": Kind(
         422, "The key can report for no such project", "Make the project or correct its name."
     ),
