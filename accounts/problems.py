@@ -61,6 +61,9 @@ KINDS: dict[str, Kind] = {
     "empty_body": Kind(400, "The request has no body", "Send at least one event."),
     "not_utf8": Kind(400, "The body is not UTF-8", "Encode it as UTF-8 without a byte order mark."),
     "malformed_json": Kind(400, "The body is not JSON", "Mend what `detail` points at."),
+    "malformed_protobuf": Kind(
+        400, "The body is not the protobuf message asked for", "Send what `detail` names."
+    ),
     "duplicate_key": Kind(
         400, "An object names the same key twice", "Send each key once: we do not guess."
     ),
