@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kilotoken import dialects as client
 
 from metering.ingest import decode
 from metering.usage import registers
@@ -408,3 +409,12 @@ def test_the_published_table_is_the_one_in_the_code() -> None:
     page = PAGE.read_text()
     tables = page[re.search("^## `", page, re.MULTILINE).start() :]  # type: ignore[union-attr]
     assert tables == published()
+
+
+@pytest.mark.parametrize(("name", "usage", "expected"), CASES)
+def test_the_python_client_reads_the_same_registers(
+    name: str, usage: dict[str, Any], expected: dict[str, int]
+) -> None:
+    theirs = {"dashscope": "qwen"}.get(name, name)
+    if theirs in client.DIALECTS and "plugins" not in usage:  # searches are not in its qwen
+        assert client.read(usage, theirs).usage == expected
