@@ -56,3 +56,8 @@ def matches(text: str, stored: bytes, pepper: str) -> bool:
 def holds_secret(text: str) -> bool:
     """Whether a text contains a whole key: such a text must not be stored or logged."""
     return _SHAPE.search(text) is not None
+
+
+def masked(text: str) -> str:
+    """The text with every whole key cut down to its prefix."""
+    return _SHAPE.sub(r"kt_\1_***", text)

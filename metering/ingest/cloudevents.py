@@ -6,8 +6,10 @@ judged as any event is, and a fault is shown where it stands in the CloudEvent.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -22,6 +24,7 @@ ENVELOPE = {"id": "id", "source": "source", "time": "occurred_at"}
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
 HEADER = "HTTP_CE_"
+FORM = "cloudevent"
 
 Environ = dict[str, Any]
 
@@ -33,18 +36,20 @@ def is_binary(environ: Environ) -> bool:
 
 def decode_structured(body: bytes, *, batch: bool, now: datetime) -> Sent:
     """One CloudEvent, or an array of them."""
-    value = decode.parse(decode.text_of(body))
+    text = decode.text_of(body)
+    value = decode.parse(text)
+    raws = partial(decode.raws_of, text, lines=False, single=not batch)
     if not isinstance(value, list if batch else dict):
         wanted = "an array of CloudEvents" if batch else "one CloudEvent, an object"
         detail = f"The body must be {wanted}, as its Content-Type says."
         raise Refusal(Problem("wrong_shape", detail))
     if not isinstance(value, list):
-        return Sent([decode.judged(value, now, "", "", read)], single=True)
+        return Sent([decode.judged(value, now, "", "", read)], single=True, form=FORM, raws=raws)
     if not value:
         raise Refusal(Problem("empty_batch", "The array is empty; at least one event is needed."))
     decode.not_too_many(len(value))
     events = [decode.judged(one, now, f"/{n}", "", read) for n, one in enumerate(value)]
-    return Sent(events, single=False)
+    return Sent(events, single=False, form=FORM, raws=raws)
 
 
 def decode_binary(environ: Environ, body: bytes, *, now: datetime) -> Sent:
@@ -54,8 +59,11 @@ def decode_binary(environ: Environ, body: bytes, *, now: datetime) -> Sent:
         for name, text in environ.items()
         if name.startswith(HEADER)
     }
-    value["data"] = decode.parse(decode.text_of(body))
-    return Sent([decode.judged(value, now, "", "", read)], single=True)
+    text = decode.text_of(body)
+    structured = f'{json.dumps(value)[:-1]}, "data": {text}}}'
+    value["data"] = decode.parse(text)
+    event = decode.judged(value, now, "", "", read)
+    return Sent([event], single=True, form=FORM, raws=lambda: [structured])
 
 
 def _unescaped(text: str) -> str:

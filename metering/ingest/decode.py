@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any, NoReturn, Protocol
 
 import msgspec
@@ -76,6 +77,9 @@ class Sent:
 
     events: Decoded
     single: bool  # one object, not an array of one
+    form: str = "native"
+    raws: Callable[[], Sequence[str]] = tuple  # the text of each event; asked for only if one fails
+    keep_faults: bool = True
 
     def pointer(self, index: int) -> str:
         """Where an event stands in the body, as a JSON pointer."""
@@ -84,6 +88,7 @@ class Sent:
 
 _array = msgspec.json.Decoder(list[Wire])
 _single = msgspec.json.Decoder(Wire)
+_slices = msgspec.json.Decoder(list[msgspec.Raw])
 _SPACED_COLON = re.compile(rb'"[ \t\r\n]+:')
 _NEGATIVE = re.compile(rb":[ \t\r\n]*-")
 
@@ -93,9 +98,22 @@ def decode(body: bytes, *, lines: bool, now: datetime) -> Sent:
     text = text_of(body)
     single = not lines and body.lstrip()[:1] == b"{"
     try:
-        return Sent(_fast(body, text, lines=lines, single=single, now=now), single)
+        events = _fast(body, text, lines=lines, single=single, now=now)
     except (_NotPlain, msgspec.MsgspecError, RecursionError):
-        return Sent(_careful_lines(text, now) if lines else _careful(text, now), single)
+        events = _careful_lines(text, now) if lines else _careful(text, now)
+    return Sent(events, single, raws=partial(raws_of, text, lines=lines, single=single))
+
+
+def raws_of(text: str, *, lines: bool, single: bool) -> list[str]:
+    """The text of each event of a body, as it was written."""
+    if lines:
+        return [line for line in text.split("\n") if line.strip()]
+    if single:
+        return [text]
+    try:
+        return [bytes(raw).decode() for raw in _slices.decode(text)]
+    except (msgspec.MsgspecError, UnicodeDecodeError):  # kinder to odd text, and not as exact
+        return [json.dumps(value) for value in json.loads(text)]
 
 
 def text_of(body: bytes) -> str:

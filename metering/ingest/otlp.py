@@ -7,9 +7,11 @@ what an event holds: prompts and answers in attributes are never looked at.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -21,7 +23,7 @@ from metering.ingest import otlp_json
 from metering.ingest.decode import EVENTS_MAX, Decoded, Refusal, Sent
 from metering.ingest.otlp_json import Span
 from metering.ingest.request import JSON, Environ, media_type_of
-from metering.usage.event import PATTERNS, OddNumber, Rejected
+from metering.usage.event import PATTERNS, OddNumber, Rejected, UsageEvent
 
 PROTOBUF = "application/x-protobuf"
 USAGE = "gen_ai.usage."
@@ -42,12 +44,19 @@ class Export:
     """What an exporter sent: events and rejections in their order, and how many spans are none."""
 
     events: Decoded = field(default_factory=list)
+    natives: list[object] = field(default_factory=list)  # what each was read from
     ignored: int = 0
 
     def batches(self) -> Iterator[Sent]:
         """As many events at a time as one batch holds; an exporter cannot split its spans."""
         for start in range(0, len(self.events), EVENTS_MAX):
-            yield Sent(self.events[start : start + EVENTS_MAX], single=False)
+            natives = self.natives[start : start + EVENTS_MAX]
+            events = self.events[start : start + EVENTS_MAX]
+            yield Sent(events, single=False, raws=partial(_raws, natives))
+
+
+def _raws(natives: Sequence[object]) -> list[str]:
+    return [json.dumps(native) for native in natives]
 
 
 def is_json(environ: Environ) -> bool:
@@ -76,7 +85,8 @@ def decode(body: bytes, *, as_json: bool, now: datetime) -> Export:
         if not usage or span.attributes.get(OPERATION) in REPEATS:
             export.ignored += 1
         else:
-            export.events.append(_judged(span, usage, now))
+            export.natives.append(_native(span, usage))
+            export.events.append(_judged(span, export.natives[-1], now))
     return export
 
 
@@ -116,24 +126,23 @@ def _attributes(pairs: Iterable[Any]) -> dict[str, object]:
     return found
 
 
-def _judged(span: Span, usage: Mapping[str, object], now: datetime) -> Any:
+def _judged(span: Span, native: object, now: datetime) -> UsageEvent | Rejected:
     """The event of one span, or why it is none."""
     try:
-        body = _native(span, usage)
+        _is_a_call(span)
     except Rejected as rejected:
         rejected.event_id = _id_of(span)
         return rejected
-    return door.judged(body, now, "", "")
+    return door.judged(native, now, "", "")
 
 
 def _id_of(span: Span) -> str:
     return f"{span.trace_id[:64]}-{span.span_id[:32]}"
 
 
-def _native(span: Span, usage: Mapping[str, object]) -> dict[str, object]:
-    """The native event that a span comes to."""
-    attributes = span.attributes
-    operation = attributes.get(OPERATION)
+def _is_a_call(span: Span) -> None:
+    """Refuse what may repeat the usage of others, and what has no identity."""
+    operation = span.attributes.get(OPERATION)
     if operation is not None and operation not in CALLS:
         raise Rejected(
             "span_invalid",
@@ -148,6 +157,11 @@ def _native(span: Span, usage: Mapping[str, object]) -> dict[str, object]:
             "A span needs a trace_id of 16 bytes and a span_id of 8, neither of them zero: they "
             "are the identity of its event.",
         )
+
+
+def _native(span: Span, usage: Mapping[str, object]) -> dict[str, object]:
+    """The native event that a span comes to."""
+    attributes = span.attributes
     body: dict[str, object] = {
         "id": _id_of(span),
         "source": "otlp" if span.service is None else span.service,
