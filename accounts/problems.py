@@ -50,11 +50,22 @@ KINDS: dict[str, Kind] = {
         415, "This media type is not taken here", "Use a type named in `detail`."
     ),
     "unsupported_encoding": Kind(
-        415, "This content encoding is not taken here", "Send the body as it is."
+        415, "This content encoding is not taken here", "Use gzip or zstd, or send it as it is."
+    ),
+    "bad_encoding": Kind(
+        400,
+        "The body cannot be unpacked",
+        "Compress it again, whole, with the encoding that Content-Encoding names.",
+    ),
+    "decompressed_too_large": Kind(
+        413, "The request body is too large once it is unpacked", "Split the batch."
     ),
     "empty_body": Kind(400, "The request has no body", "Send at least one event."),
     "not_utf8": Kind(400, "The body is not UTF-8", "Encode it as UTF-8 without a byte order mark."),
     "malformed_json": Kind(400, "The body is not JSON", "Mend what `detail` points at."),
+    "malformed_protobuf": Kind(
+        400, "The body is not the protobuf message asked for", "Send what `detail` names."
+    ),
     "duplicate_key": Kind(
         400, "An object names the same key twice", "Send each key once: we do not guess."
     ),
@@ -111,6 +122,27 @@ KINDS: dict[str, Kind] = {
     ),
     "quantity_too_large": Kind(
         422, "A quantity is too large", "Check its unit; at most 10^12 are allowed."
+    ),
+    "usage_format_invalid": Kind(
+        422,
+        "The usage is not of the format named",
+        "Name the provider whose usage it is, or send registers without usage_format.",
+    ),
+    "inconsistent_tokens": Kind(
+        422,
+        "The counts contradict each other",
+        "Send what the provider reported; `detail` has the equation with its numbers.",
+    ),
+    "unknown_usage_class": Kind(
+        422,
+        "The usage holds a count that no rule knows",
+        "Send it as a register of your own, or replay it once the operator has updated.",
+    ),
+    "cloudevent_invalid": Kind(
+        422, "A CloudEvent is not as it must be", "Mend the attribute in `detail`."
+    ),
+    "span_invalid": Kind(
+        422, "A span is not as it must be", "Update the instrumentation that made it."
     ),
     "unknown_project": Kind(
         422, "The key can report for no such project", "Make the project or correct its name."

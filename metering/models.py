@@ -140,6 +140,31 @@ class ReadingHour(models.Model):
         db_table = "metering_readinghour"
 
 
+class Rejection(models.Model):
+    """An event that was not taken, raw, with the reason; the same one sent again is seen again."""
+
+    pk = models.CompositePrimaryKey("organization_id", "id")
+    organization_id = models.BigIntegerField()
+    id = models.BigIntegerField()
+    digest = models.BinaryField()
+    received_at = models.DateTimeField()  # the last time
+    seen = models.IntegerField()
+    batch_id = models.BigIntegerField()  # the last one
+    api_key_id = models.BigIntegerField()
+    form = models.TextField()
+    code = models.TextField()
+    pointer = models.TextField()
+    detail = models.TextField()
+    event_id = models.TextField(null=True)  # noqa: DJ001 - absent is not the empty string
+    raw = models.TextField()
+    masked = models.BooleanField()  # something was left out of it, so it cannot be sent again
+    replayed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        managed = False
+        db_table = "metering_rejection"
+
+
 class Heartbeat(models.Model):
     """When each background worker was last seen at work."""
 

@@ -10,7 +10,7 @@ from celery import shared_task
 from django.db import connection, transaction
 from django.utils import timezone
 
-from metering import partitions, rollup
+from metering import partitions, rejections, rollup
 from metering.models import Heartbeat
 
 BUSY_S = 20.0  # then let others have the worker; whatever is left is found by the next ring
@@ -41,3 +41,11 @@ def make_event_partitions() -> None:
         made = partitions.ensure(connection, timezone.now())
     if made:
         logger.info("made partitions %s", ", ".join(made))
+
+
+@shared_task
+def purge_rejections() -> None:
+    """Let go of what was kept for thirty days."""
+    gone = rejections.purge(timezone.now())
+    if gone:
+        logger.info("let go of %d rejected events", gone)

@@ -33,6 +33,7 @@ _SECTIONS = (
     ("Tariff", "tariff", "tag", Action.SEE_MONEY),
     ("Projects", "projects", "folder", Action.SEE_USAGE),
     ("API keys", "keys", "key", Action.SEE_USAGE),
+    ("Rejections", "rejections", "tray", Action.SEE_USAGE),
     ("Members", "members", "people", Action.SEE_USAGE),
     ("Settings", "settings", "sliders", Action.SEE_USAGE),
 )

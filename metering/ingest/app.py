@@ -1,4 +1,4 @@
-"""The ingestion door: `POST /api/v1/events` as a plain WSGI application, without Django's requests.
+"""The ingestion door, `POST /api/v1/events` and OTLP's `/v1/traces`: plain WSGI, without Django.
 
 Checks come in the order of what they cost: method, size, who signs, type, bytes, JSON, each event.
 What is acknowledged was committed before.
@@ -10,17 +10,22 @@ import logging
 import os
 import secrets
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
 from accounts.problems import Problem
-from metering.ingest import answer, decode, doorbell, request
+from metering.ingest import answer, cloudevents, decode, doorbell, otlp, otlp_answer, request
 from metering.ingest.answer import Answer
 from metering.ingest.callers import Callers, may_report
-from metering.ingest.decode import Refusal
+from metering.ingest.decode import Refusal, Sent
+from metering.ingest.inflate import inflate
+from metering.ingest.request import Form
 from metering.ingest.take import take
 
 EVENTS_PATH = "/api/v1/events"
+TRACES_PATH = "/v1/traces"  # where OpenTelemetry's exporters look
+PATHS = frozenset({EVENTS_PATH, TRACES_PATH})
 HEALTH_PATH = "/healthz"
 
 # A server starts this module by itself; the settings it reads lazily need their name.
@@ -56,8 +61,11 @@ def application(environ: Environ, start_response: StartResponse) -> Iterable[byt
 
 def _refused(problem: Problem, environ: Environ, request_id: str) -> Answer:
     headers = problem.headers()
-    if allowed := problem.extra.get("allow"):
-        headers.append(("Allow", str(allowed)))
+    for name, header in (("allow", "Allow"), ("accept_encoding", "Accept-Encoding")):
+        if value := problem.extra.get(name):
+            headers.append((header, str(value)))
+    if environ.get("PATH_INFO") == TRACES_PATH:
+        return otlp_answer.refused(problem, headers, as_json=otlp.is_json(environ))
     body = problem.body(instance=str(environ.get("PATH_INFO", ""))[:200], request_id=request_id)
     return Answer(HTTPStatus(problem.status), body, headers)
 
@@ -70,6 +78,9 @@ def _route(environ: Environ, request_id: str) -> Answer:
     if path == EVENTS_PATH:
         _only(method, "POST")
         return _events(environ, request_id)
+    if path == TRACES_PATH:
+        _only(method, "POST")
+        return _traces(environ)
     raise Refusal(Problem("not_found", f"There is nothing here; send events to {EVENTS_PATH}."))
 
 
@@ -85,11 +96,39 @@ def _events(environ: Environ, request_id: str) -> Answer:
     length = request.declared_length(environ)
     caller = may_report(_known.find(request.bearer(environ)))
     parameters = request.parameters(environ.get("QUERY_STRING", ""))
-    lines = request.is_lines(environ)
-    request.refuse_encoding(environ)
-    request.refuse_unmeasured(length, lines=lines, atomic=parameters.atomic)
-    sent = decode.decode(request.body(environ, length), lines=lines, now=caller.now())
+    form = request.form(environ)
+    request.refuse_unmeasured(length, lines=form is Form.LINES, atomic=parameters.atomic)
+    sent = _sent(environ, form, _body(environ, length), now=caller.now())
     taken = take(caller, sent, atomic=parameters.atomic)
     if taken.news:
         doorbell.ring()
     return answer.of(sent, taken, request_id=request_id, only_errors=parameters.only_errors)
+
+
+def _body(environ: Environ, length: int | None) -> bytes:
+    """The body as it was before it was compressed."""
+    encoding = request.encoding(environ)
+    body = request.body(environ, length)
+    return inflate(body, encoding) if encoding else body
+
+
+def _sent(environ: Environ, form: Form, body: bytes, *, now: datetime) -> Sent:
+    match form:
+        case Form.JSON | Form.LINES:
+            return decode.decode(body, lines=form is Form.LINES, now=now)
+        case Form.BINARY:
+            return cloudevents.decode_binary(environ, body, now=now)
+    return cloudevents.decode_structured(body, batch=form is Form.CLOUDEVENTS, now=now)
+
+
+def _traces(environ: Environ) -> Answer:
+    """One OTLP export: as many batches as its spans need, each committed by itself."""
+    length = request.declared_length(environ)
+    caller = may_report(_known.find(request.bearer(environ)))
+    request.parameters(environ.get("QUERY_STRING", ""), allowed={})
+    as_json = otlp.media_type_is_json(environ)
+    export = otlp.decode(_body(environ, length), as_json=as_json, now=caller.now())
+    taken = [take(caller, sent, atomic=False) for sent in export.batches()]
+    if any(one.news for one in taken):
+        doorbell.ring()
+    return otlp_answer.of(export, taken, as_json=as_json)

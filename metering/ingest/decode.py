@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, NoReturn
+from functools import partial
+from typing import Annotated, Any, NoReturn, Protocol
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -63,12 +64,22 @@ class Refusal(Exception):
 Decoded = list[UsageEvent | Rejected]
 
 
+class Read(Protocol):
+    """How a JSON value of some form becomes an event."""
+
+    def __call__(self, value: object, /, *, now: datetime) -> UsageEvent:
+        """The event, or Rejected is raised."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sent:
     """The events of a body in their order, each read or rejected."""
 
     events: Decoded
     single: bool  # one object, not an array of one
+    form: str = "native"
+    raws: Callable[[], Sequence[str]] = tuple  # the text of each event; asked for only if one fails
+    keep_faults: bool = True
 
     def pointer(self, index: int) -> str:
         """Where an event stands in the body, as a JSON pointer."""
@@ -77,21 +88,36 @@ class Sent:
 
 _array = msgspec.json.Decoder(list[Wire])
 _single = msgspec.json.Decoder(Wire)
+_slices = msgspec.json.Decoder(list[msgspec.Raw])
 _SPACED_COLON = re.compile(rb'"[ \t\r\n]+:')
 _NEGATIVE = re.compile(rb":[ \t\r\n]*-")
 
 
 def decode(body: bytes, *, lines: bool, now: datetime) -> Sent:
     """What was sent, event by event; or a Refusal of the whole body."""
-    text = _text(body)
+    text = text_of(body)
     single = not lines and body.lstrip()[:1] == b"{"
     try:
-        return Sent(_fast(body, text, lines=lines, single=single, now=now), single)
+        events = _fast(body, text, lines=lines, single=single, now=now)
     except (_NotPlain, msgspec.MsgspecError, RecursionError):
-        return Sent(_careful_lines(text, now) if lines else _careful(text, now), single)
+        events = _careful_lines(text, now) if lines else _careful(text, now)
+    return Sent(events, single, raws=partial(raws_of, text, lines=lines, single=single))
 
 
-def _text(body: bytes) -> str:
+def raws_of(text: str, *, lines: bool, single: bool) -> list[str]:
+    """The text of each event of a body, as it was written."""
+    if lines:
+        return [line for line in text.split("\n") if line.strip(" \t\r")]
+    if single:
+        return [text]
+    try:
+        return [bytes(raw).decode() for raw in _slices.decode(text)]
+    except (msgspec.MsgspecError, UnicodeDecodeError):  # kinder to odd text, and not as exact
+        return [json.dumps(value) for value in json.loads(text)]
+
+
+def text_of(body: bytes) -> str:
+    """The body's text, which must be UTF-8 and not empty."""
     if not body.strip():
         raise Refusal(Problem("empty_body", "The body is empty; at least one event is needed."))
     if body.startswith(b"\xef\xbb\xbf"):
@@ -223,37 +249,40 @@ def _checked(values: tuple[object, ...]) -> tuple[Any, int]:
 
 
 def _careful(text: str, now: datetime) -> Decoded:
-    value = _parse(text)
+    value = parse(text)
     if isinstance(value, dict):
-        return [_event(value, now, "", "")]
+        return [judged(value, now, "", "")]
     if not isinstance(value, list):
         detail = "The body is neither an object nor an array; send an event or an array of events."
         raise Refusal(Problem("wrong_shape", detail))
     if not value:
         raise Refusal(Problem("empty_batch", "The array is empty; at least one event is needed."))
-    _not_too_many(len(value))
-    return [_event(item, now, f"/{index}", "") for index, item in enumerate(value)]
+    not_too_many(len(value))
+    return [judged(item, now, f"/{index}", "") for index, item in enumerate(value)]
 
 
 def _careful_lines(text: str, now: datetime) -> Decoded:
     """NDJSON: a line that cannot be read spoils that line alone."""
     numbered = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip(" \t\r")]
-    _not_too_many(len(numbered))
+    not_too_many(len(numbered))
     return [_line(line, number, index, now) for index, (number, line) in enumerate(numbered)]
 
 
 def _line(line: str, number: int, index: int, now: datetime) -> UsageEvent | Rejected:
     try:
-        value = _parse(line)
+        value = parse(line)
     except Refusal as refusal:
         problem = refusal.problem
         return Rejected(problem.code, f"/{index}", f"Line {number}: {problem.detail}")
-    return _event(value, now, f"/{index}", f"Line {number}: ")
+    return judged(value, now, f"/{index}", f"Line {number}: ")
 
 
-def _event(value: object, now: datetime, pointer: str, where: str) -> UsageEvent | Rejected:
+def judged(
+    value: object, now: datetime, pointer: str, where: str, read: Read = usage_event.read
+) -> UsageEvent | Rejected:
+    """The event that a JSON value is, or why it is none and where that stands."""
     try:
-        return usage_event.read(value, now=now)
+        return read(value, now=now)
     except Rejected as rejected:
         rejected.pointer = pointer + rejected.pointer
         rejected.detail = where + rejected.detail
@@ -269,13 +298,14 @@ def _id_of(value: object) -> str | None:
     return None if holds_secret(event_id) else event_id
 
 
-def _not_too_many(count: int) -> None:
+def not_too_many(count: int) -> None:
+    """Refuse more events than one request may hold."""
     if count > EVENTS_MAX:
         detail = f"The body holds {count} events; at most {EVENTS_MAX} are allowed in one request."
         raise Refusal(Problem("too_many_events", detail, {"limit": EVENTS_MAX, "received": count}))
 
 
-def _parse(text: str) -> object:
+def parse(text: str, *, depth_max: int = DEPTH_MAX) -> object:
     """Strict JSON: no key twice, no NaN, no more than so deep; numbers as they were written."""
     try:
         value = _strict.decode(text)
@@ -283,18 +313,18 @@ def _parse(text: str) -> object:
         detail = f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
         raise Refusal(Problem("malformed_json", detail)) from None
     except RecursionError:
-        raise _too_deep() from None
-    _not_too_deep(value)
+        raise _too_deep(depth_max) from None
+    _not_too_deep(value, depth_max)
     return value
 
 
-def _not_too_deep(value: object) -> None:
+def _not_too_deep(value: object, depth_max: int) -> None:
     level = [value]
-    for _ in range(DEPTH_MAX):
+    for _ in range(depth_max):
         level = [child for parent in level for child in _children(parent)]
         if not level:
             return
-    raise _too_deep()
+    raise _too_deep(depth_max)
 
 
 def _children(value: object) -> Iterable[object]:
@@ -306,8 +336,8 @@ def _children(value: object) -> Iterable[object]:
     return [child for child in children if isinstance(child, list | dict)]
 
 
-def _too_deep() -> Refusal:
-    return Refusal(Problem("too_deep", f"The JSON is nested more than {DEPTH_MAX} deep."))
+def _too_deep(depth_max: int) -> Refusal:
+    return Refusal(Problem("too_deep", f"The JSON is nested more than {depth_max} deep."))
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 from urllib.parse import parse_qsl
 
 from accounts.problems import Problem
+from metering.ingest import cloudevents
 from metering.ingest.decode import BODY_BYTES_MAX, Refusal
+from metering.ingest.inflate import STEPS
 
 JSON = "application/json"
-LINES = ("application/x-ndjson", "application/ndjson")
 CHUNK_BYTES = 1 << 16
 
 Environ = dict[str, Any]
@@ -24,22 +27,23 @@ class Parameters:
     atomic: bool = False
 
 
-_VALUES = {"only": ("errors", "all"), "mode": ("partial", "atomic")}
+_VALUES: Mapping[str, Sequence[str]] = {"only": ("errors", "all"), "mode": ("partial", "atomic")}
 
 
-def parameters(query: str) -> Parameters:
+def parameters(query: str, *, allowed: Mapping[str, Sequence[str]] = _VALUES) -> Parameters:
     """The query's parameters, each known, each at most once."""
     if not query:
         return Parameters()
     found: dict[str, str] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
-        if name not in _VALUES:
-            raise _bad_parameter(f"{name[:40]!a} is not a parameter here; only and mode are.")
+        if name not in allowed:
+            known = " and ".join(allowed) or "there are none"
+            raise _bad_parameter(f"{name[:40]!a} is not a parameter here: {known}.")
         if name in found:
             raise _bad_parameter(f"{name} is given more than once; give it once.")
-        if value not in _VALUES[name]:
-            allowed = " or ".join(_VALUES[name])
-            raise _bad_parameter(f"{name} is {value[:40]!a}; it can be {allowed}.")
+        if value not in allowed[name]:
+            possible = " or ".join(allowed[name])
+            raise _bad_parameter(f"{name} is {value[:40]!a}; it can be {possible}.")
         found[name] = value
     return Parameters(found.get("only") == "errors", found.get("mode") == "atomic")
 
@@ -78,29 +82,58 @@ def bearer(environ: Environ) -> str:
     return text
 
 
-def is_lines(environ: Environ) -> bool:
-    """Whether the body is NDJSON rather than JSON; a refusal where it is neither."""
+class Form(Enum):
+    """What a body is made of."""
+
+    JSON = "application/json"
+    LINES = "application/x-ndjson"
+    CLOUDEVENT = cloudevents.STRUCTURED
+    CLOUDEVENTS = cloudevents.BATCH
+    BINARY = "application/json with ce- headers"
+
+
+_FORMS = {form.value: form for form in Form if form is not Form.BINARY}
+_FORMS["application/ndjson"] = Form.LINES
+
+
+def form(environ: Environ) -> Form:
+    """What the headers say the body is; a refusal where it is nothing we take."""
+    media_type = media_type_of(environ)
+    found = _FORMS.get(media_type)
+    if found is None:
+        detail = f"Content-Type is {media_type[:60]!a}; it can be {' or '.join(_FORMS)}."
+        raise Refusal(Problem("unsupported_media_type", detail))
+    if not cloudevents.is_binary(environ):
+        return found
+    if found is not Form.JSON:
+        detail = f"With ce- headers the body is data alone: {JSON}, not {media_type}."
+        raise Refusal(Problem("unsupported_media_type", detail))
+    return Form.BINARY
+
+
+def media_type_of(environ: Environ) -> str:
+    """The Content-Type without its parameters; a charset other than UTF-8 is refused."""
     sent = environ.get("CONTENT_TYPE") or ""
     media_type, _, rest = sent.partition(";")
-    media_type = media_type.strip().lower()
     charset = rest.lower().replace(" ", "").replace('"', "")
     if "charset=" in charset and "charset=utf-8" not in charset:
         detail = "The charset is not utf-8; JSON is sent in UTF-8 here."
         raise Refusal(Problem("unsupported_media_type", detail))
-    if media_type == JSON:
-        return False
-    if media_type in LINES:
-        return True
-    detail = f"Content-Type is {media_type[:60]!a}; it can be {JSON} or {' or '.join(LINES)}."
-    raise Refusal(Problem("unsupported_media_type", detail))
+    return str(media_type.strip().lower())
 
 
-def refuse_encoding(environ: Environ) -> None:
-    """Only bodies as they are, for now."""
-    encoding = (environ.get("HTTP_CONTENT_ENCODING") or "identity").strip().lower()
-    if encoding not in ("", "identity"):
-        detail = f"Content-Encoding is {encoding[:40]!a}; send the body as it is (identity)."
-        raise Refusal(Problem("unsupported_encoding", detail))
+def encoding(environ: Environ) -> str | None:
+    """How the body is compressed; None where it is sent as it is."""
+    sent = (environ.get("HTTP_CONTENT_ENCODING") or "").strip().lower()
+    if sent in ("", "identity"):
+        return None
+    name = sent.removeprefix("x-") if sent == "x-gzip" else sent
+    if name not in STEPS:
+        detail = f"Content-Encoding is {sent[:40]!a}; it can be {' or '.join(STEPS)}, and only one."
+        raise Refusal(
+            Problem("unsupported_encoding", detail, {"accept_encoding": ", ".join(STEPS)})
+        )
+    return name
 
 
 def refuse_unmeasured(length: int | None, *, lines: bool, atomic: bool) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from psycopg import Connection
 
+from metering.ingest import quarantine
 from metering.ingest.callers import Caller
 from metering.ingest.decode import Sent
 from metering.ingest.pool import connected
@@ -36,7 +37,7 @@ def take(caller: Caller, sent: Sent, *, atomic: bool) -> Taken:
         if atomic and rejected:
             return Taken(_spoiled(sent, placed))
         if not incoming:
-            return Taken(rejected)
+            return Taken(rejected, _kept(connection, caller, sent, rejected, None))
         try:
             stored = store(
                 connection,
@@ -48,8 +49,28 @@ def take(caller: Caller, sent: Sent, *, atomic: bool) -> Taken:
             )
         except AllOrNothing as refusal:
             return Taken(_spoiled(sent, refusal.outcomes))
+        taken = _taken(placed, stored)
+        if not atomic:
+            _kept(connection, caller, sent, taken.verdicts, stored.batch_id)
         caller.note_use(connection)
-    return _taken(placed, stored)
+    return taken
+
+
+def _kept(
+    connection: Connection[Any],
+    caller: Caller,
+    sent: Sent,
+    verdicts: Sequence[Verdict],
+    batch_id: int | None,
+) -> int | None:
+    """Keep what was not taken; the batch it belongs to. A replay keeps nothing twice."""
+    faults = quarantine.faults(sent, verdicts) if sent.keep_faults else []
+    if not faults:
+        return batch_id
+    return quarantine.keep(
+        connection, caller.organization_id, caller.api_key_id, faults,
+        form=sent.form, batch_id=batch_id,
+    )  # fmt: skip
 
 
 def _placed(connection: Connection[Any], caller: Caller, sent: Sent) -> list[Incoming | Rejected]:

@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 from accounts.keys import holds_secret
 from metering.usage import registers
+from metering.usage.dialects import DIALECTS
+from metering.usage.dialects.table import NotACount, Unreadable
 
 QUANTITY_MAX = 10**12  # per register and event; far above any request, far below 2 ** 63
 REGISTERS_MAX = 16
@@ -50,7 +52,7 @@ _ALLOWED = {
     "region": "1 to 64 letters, digits and . _ -, a letter or digit first",
     "service_class": "1 to 40 small letters, digits, _ and -, a letter first",
 }
-FIELDS = ("id", "source", "occurred_at", "usage", *PATTERNS)
+FIELDS = ("id", "source", "occurred_at", "usage", "usage_format", *PATTERNS)
 
 # Ours to say, never the sender's.
 FORBIDDEN = frozenset({
@@ -235,6 +237,9 @@ def _word(body: Mapping[str, object], name: str) -> str | None:
     )
 
 
+_NO_KEYS = "A whole API key must never be stored: send none, and revoke that one."
+
+
 def _no_secret(value: str, name: str) -> None:
     if holds_secret(value):
         raise Rejected(
@@ -311,7 +316,16 @@ def _in_window(instant: datetime, value: str, now: datetime) -> None:
 
 
 def _usage(body: Mapping[str, object]) -> dict[str, int]:
+    """Registers as they were sent, or those that a provider's own usage comes to."""
     usage = body.get("usage")
+    name = body.get("usage_format")
+    if name is not None and not (isinstance(name, str) and name in DIALECTS):
+        raise Rejected(
+            "usage_format_invalid",
+            "/usage_format",
+            f"usage_format {_shown(name)} is none that is known here; they are "
+            f"{', '.join(DIALECTS)}. Leave it out where usage holds registers.",
+        )
     if usage is None or usage == {}:
         raise Rejected(
             "quantity_required",
@@ -325,6 +339,8 @@ def _usage(body: Mapping[str, object]) -> dict[str, int]:
             f"usage must be an object of register and quantity, but {_kind(usage)} was sent. "
             'Send one such as {"input": 1200, "output": 80}.',
         )
+    if isinstance(name, str):
+        return _reported(name, usage)
     if len(usage) > REGISTERS_MAX:
         raise Rejected(
             "too_many_registers",
@@ -336,6 +352,26 @@ def _usage(body: Mapping[str, object]) -> dict[str, int]:
         register_name(name)
         quantity(name, value)
     return usage
+
+
+def _reported(name: str, usage: Mapping[str, object]) -> dict[str, int]:
+    """The registers of what a provider reported."""
+    try:
+        found = DIALECTS[name].read(usage)
+    except Unreadable as fault:
+        detail = f"usage names an API key. {_NO_KEYS}" if holds_secret(fault.path) else fault.detail
+        raise Rejected(fault.code, _pointer_of(fault.path), detail) from None
+    except NotACount as odd:
+        quantity(odd.path, odd.value)
+        raise AssertionError("a dialect takes every quantity") from None
+    for register, value in found.items():
+        quantity(register, value)
+    return found
+
+
+def _pointer_of(path: str) -> str:
+    """A dotted path into a provider's usage as a JSON pointer."""
+    return "/".join(["/usage", *map(_escaped, filter(None, path.split(".")))])
 
 
 def register_name(name: str) -> None:
@@ -362,7 +398,7 @@ def quantity(name: str, value: object) -> None:
     """Refuse what is not a whole number between 0 and the maximum, written as one."""
     if type(value) is int and 0 <= value <= QUANTITY_MAX:
         return
-    pointer = f"/usage/{_escaped(name)}"
+    pointer = _pointer_of(name)
     for code, applies, said in _QUANTITY_FAULTS:
         if applies(value):
             raise Rejected(

@@ -15,6 +15,7 @@ from django.utils import timezone
 from accounts.models import ApiKey, Organization, User
 from billing import invoicing
 from billing.models import Subscription
+from metering.models import Rejection
 from tests import build
 from tests.web.portal_acme import MTOK, use
 
@@ -215,6 +216,17 @@ def test_the_calculator_answers_while_one_types(
     assert complaints == []
 
 
+def make_rejection(organization: Organization) -> None:
+    """An event that was not taken, with a long text."""
+    raw = '{"id": "evt-1", "source": "' + "gateway" * 40 + '", "usage": {}}'
+    Rejection.objects.create(
+        organization_id=organization.pk, id=1, digest=bytes(16), received_at=timezone.now(), seen=3,
+        batch_id=1, api_key_id=1, form="native", code="quantity_required", pointer="/usage",
+        detail="usage is missing or empty. Send at least one register.", event_id="evt-1" * 20,
+        raw=raw, masked=False,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("width", [360, 390, 768, 1440])
 def test_no_page_is_wider_than_the_window(
     page: sync_api.Page,
@@ -226,12 +238,15 @@ def test_no_page_is_wider_than_the_window(
 ) -> None:
     url = enter(page, live_server, alice)
     number = subscription.invoices.get().number
+    make_rejection(subscription.organization)
     page.set_viewport_size({"width": width, "height": 800})
     for path in (
         "", "usage/", "projects/", "keys/", "members/", "invoices/", f"invoices/{number}/",
+        "rejections/",
         f"invoices/{number}/lines/1/", "tariff/?model=gpt-5&input=5", "settings/",
     ):  # fmt: skip
         page.goto(f"{url}/o/acme/{path}")
+        page.evaluate("document.querySelectorAll('details.ask').forEach((one) => one.open = true)")
         too_wide = page.evaluate(
             "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         )

@@ -141,6 +141,13 @@ def test_the_file_names_projects_and_runs_no_formula(acme: Organization, alice: 
     assert ["gpt-5", "default", "'=cmd|' /C calc'!A0", str(2 * MTOK), "3"] in rows
 
 
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20"])
+def test_no_sign_starts_a_formula(acme: Organization, alice: User, sign: str) -> None:
+    acme.projects.update(name=f"{sign}1+1")
+    rows = rows_of(alice, "step=total&by=project")
+    assert {row[1] for row in rows[1:]} == {f"'{sign}1+1"}
+
+
 def test_a_wrong_question_has_no_file(alice: User) -> None:
     assert signed_in(alice).get("/o/acme/usage.csv?step=second").status_code == 422
 

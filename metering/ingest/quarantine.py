@@ -1,0 +1,157 @@
+"""What was not taken is kept, raw, so that nothing is lost on a sender that reads no answers.
+
+Once per organization, code and text: a sender that repeats the same mistake adds to a count. No
+secret is kept, nor what was said to or by a model: such an event is kept masked.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+from psycopg import Connection
+
+from accounts.keys import holds_secret, masked
+from metering.ingest.decode import Refusal, Sent, parse
+from metering.store import Outcome, Status
+from metering.usage.event import CONTENT, NAME_MAX, Rejected, UsageEvent
+
+RAW_BYTES_MAX = 8_192  # an event that can be accepted is far smaller
+LEFT_OUT = "(left out)"
+TEXT_MAX = 2 * NAME_MAX  # nothing longer can belong into an event: it may be what was said
+
+OPEN = """
+    INSERT INTO metering_ingestbatch (organization_id, api_key_id, submitted, accepted, duplicate,
+        conflict, rejected, state, applied_at)
+    VALUES (%(organization_id)s, %(api_key_id)s, %(rejected)s, 0, 0, 0, %(rejected)s, 'applied',
+        clock_timestamp())
+    RETURNING id
+"""
+KEEP = """
+    INSERT INTO metering_rejection AS known (organization_id, digest, batch_id, api_key_id, form,
+        code, pointer, detail, event_id, raw, masked)
+    VALUES (%(organization_id)s, %(digest)s, %(batch_id)s, %(api_key_id)s, %(form)s, %(code)s,
+        %(pointer)s, %(detail)s, %(event_id)s, %(raw)s, %(masked)s)
+    ON CONFLICT (organization_id, digest) DO UPDATE SET seen = known.seen + 1,
+        batch_id = excluded.batch_id, received_at = excluded.received_at, replayed_at = NULL
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One event that was not taken, and why."""
+
+    code: str
+    pointer: str
+    detail: str
+    event_id: str | None
+    raw: str
+
+
+def faults(sent: Sent, verdicts: Sequence[Outcome | Rejected]) -> list[Fault]:
+    """The events of a request that were rejected or are in conflict."""
+    bad = [
+        (index, verdict)
+        for index, verdict in enumerate(verdicts)
+        if isinstance(verdict, Rejected) or verdict.status is Status.CONFLICT
+    ]
+    return list(_faults(sent, bad)) if bad else []
+
+
+def _faults(sent: Sent, bad: Iterable[tuple[int, Outcome | Rejected]]) -> Iterable[Fault]:
+    raws = sent.raws()
+    for index, verdict in bad:
+        event = sent.events[index]
+        event_id = event.id if isinstance(event, UsageEvent) else event.event_id
+        if isinstance(verdict, Rejected):
+            code, pointer, detail = verdict.code, verdict.pointer, verdict.detail
+        else:
+            code, pointer = "event_conflict", sent.pointer(index)
+            detail = verdict.detail or ""
+        raw = raws[index] if index < len(raws) else ""
+        yield Fault(code, _inside(pointer, sent, index), detail, event_id, raw)
+
+
+def _inside(pointer: str, sent: Sent, index: int) -> str:
+    """A pointer into the event itself: it is kept without its neighbours."""
+    return pointer.removeprefix(sent.pointer(index))
+
+
+def keep(
+    connection: Connection[Any],
+    organization_id: int,
+    api_key_id: int,
+    found: Sequence[Fault],
+    *,
+    form: str,
+    batch_id: int | None,
+) -> int:
+    """Keep them, in one transaction; the batch that says so, made where nothing was stored."""
+    with connection.transaction(), connection.cursor() as cursor:
+        who: dict[str, object] = {"organization_id": organization_id, "api_key_id": api_key_id}
+        if batch_id is None:
+            row = cursor.execute(OPEN, {**who, "rejected": len(found)}).fetchone()
+            assert row is not None
+            batch_id = int(row[0])
+        rows = [_row(fault, form) | who | {"batch_id": batch_id} for fault in found]
+        rows.sort(key=lambda row: bytes(row["digest"]))  # one order for everybody
+        cursor.executemany(KEEP, rows)
+    return batch_id
+
+
+def _row(fault: Fault, form: str) -> dict[str, Any]:
+    raw, is_masked = _kept(fault.raw)
+    text = f"{form}\x1f{fault.code}\x1f{fault.raw}"
+    return {
+        "digest": blake2b(text.encode(errors="replace"), digest_size=16).digest(),
+        "form": form,
+        "code": fault.code,
+        "pointer": fault.pointer,
+        "detail": masked(fault.detail),
+        "event_id": fault.event_id,
+        "raw": raw,
+        "masked": is_masked,
+    }
+
+
+def _kept(raw: str) -> tuple[str, bool]:
+    """What may be kept of an event's text, and whether something is missing from it."""
+    shown = masked(_without_content(raw)).replace("\x00", "\\u0000")
+    cut = shown.encode(errors="replace")[:RAW_BYTES_MAX].decode(errors="ignore")
+    return cut, cut != raw
+
+
+def _without_content(raw: str) -> str:
+    """The text, with what was said and what opens doors taken out of it.
+
+    A text that is not strict JSON is cut short, or left out where an escape may hide something.
+    """
+    try:
+        value = parse(raw)
+    except Refusal:
+        return LEFT_OUT if "\\u" in raw else raw[:TEXT_MAX]
+    return json.dumps(_silent(value)) if _speaks(value) else raw
+
+
+def _speaks(value: object) -> bool:
+    if isinstance(value, dict):
+        return any(name in CONTENT or _speaks(name) or _speaks(one) for name, one in value.items())
+    if isinstance(value, list):
+        return any(_speaks(one) for one in value)
+    return isinstance(value, str) and (len(value) > TEXT_MAX or holds_secret(value))
+
+
+def _silent(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            masked(name[:TEXT_MAX]): LEFT_OUT if name in CONTENT else _silent(one)
+            for name, one in value.items()
+        }
+    if isinstance(value, list):
+        return [_silent(one) for one in value]
+    if isinstance(value, str):
+        return LEFT_OUT if len(value) > TEXT_MAX else masked(value)
+    return value

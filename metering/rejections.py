@@ -1,0 +1,157 @@
+"""Events that were not taken: which, why, and sent again once the cause is mended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connection
+from django.db.models import Count, Q, QuerySet, Sum
+
+from metering.ingest import cloudevents, decode, doorbell
+from metering.ingest.callers import Caller
+from metering.ingest.decode import Refusal, Sent
+from metering.ingest.take import take
+from metering.models import Rejection
+from metering.usage.event import Rejected, UsageEvent
+from metering.usage.event import read as read_native
+
+KEPT_FOR = timedelta(days=30)
+PAGE_MAX = 200
+REPLAYED_MAX = 1_000  # at a time: one batch
+PURGED_MAX = 10_000
+
+PURGE = """
+    DELETE FROM metering_rejection WHERE (organization_id, id) IN (
+        SELECT organization_id, id FROM metering_rejection WHERE received_at < %s LIMIT %s)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Which:
+    """Which of an organization's rejections; what is None does not matter."""
+
+    code: str | None = None
+    start: datetime | None = None  # of received_at, half-open
+    end: datetime | None = None
+    ids: Sequence[int] | None = None
+    before: int | None = None  # the cursor: older than this one
+
+
+@dataclass(slots=True)
+class Replayed:
+    """What became of a replay."""
+
+    taken: int = 0  # accepted, or stored before
+    rejected: int = 0  # for the same reason or for another
+    left: int = 0  # masked: something is missing, so they cannot be sent again
+    codes: dict[str, int] = field(default_factory=dict)
+
+
+def find(organization_id: int, which: Which, *, limit: int = PAGE_MAX) -> list[Rejection]:
+    """The newest that match and were not replayed, newest first."""
+    return list(_matching(organization_id, which).order_by("-id")[: min(limit, PAGE_MAX)])
+
+
+def counts(organization_id: int, which: Which) -> dict[str, int]:
+    """How many are kept for each code, the most first; repetitions are counted."""
+    rows = (
+        _matching(organization_id, which)
+        .values("code")
+        .annotate(kept=Count("id"), seen_sum=Sum("seen"))
+        .order_by("-seen_sum", "code")
+    )
+    return {row["code"]: row["seen_sum"] for row in rows}
+
+
+def _matching(organization_id: int, which: Which) -> QuerySet[Rejection]:
+    wanted = Q(organization_id=organization_id, replayed_at=None)
+    for lookup, value in (
+        ("code", which.code), ("received_at__gte", which.start), ("received_at__lt", which.end),
+        ("id__in", which.ids), ("id__lt", which.before),
+    ):  # fmt: skip
+        if value is not None:
+            wanted &= Q(**{lookup: value})
+    return Rejection.objects.filter(wanted)
+
+
+def replay(
+    organization_id: int,
+    which: Which,
+    *,
+    now: datetime,
+    api_key_id: int | None = None,
+    own_project: str | None = None,
+) -> Replayed:
+    """Send what matches once more, the oldest first; safe to repeat, because the ids are the same.
+
+    A person replays with the key that each event came with; a machine with its own, which may
+    report for its own project only.
+    """
+    done = Replayed()
+    rows = list(_matching(organization_id, which).order_by("id")[:REPLAYED_MAX])
+    whole = [row for row in rows if not row.masked]
+    done.left = len(rows) - len(whole)
+    for key_id in sorted({api_key_id or row.api_key_id for row in whole}):
+        own = [row for row in whole if key_id in (api_key_id, row.api_key_id)]
+        caller = Caller(
+            api_key_id=key_id,
+            digest=b"",
+            scopes=("ingest",),
+            organization_id=organization_id,
+            active=True,
+            own_project=own_project,
+            database_time=now,
+            looked_up_at=0.0,
+            use_is_news=False,
+        )
+        _replay(caller, own, done, now=now)
+    if done.taken:
+        doorbell.ring()
+    return done
+
+
+def _replay(caller: Caller, rows: Sequence[Rejection], done: Replayed, *, now: datetime) -> None:
+    sent = Sent([_read_again(row, now) for row in rows], single=False, keep_faults=False)
+    if all(isinstance(event, Rejected) for event in sent.events):
+        verdicts: Sequence[Any] = sent.events
+    else:
+        verdicts = take(caller, sent, atomic=False).verdicts
+    taken = []
+    for row, verdict in zip(rows, verdicts, strict=True):
+        code = verdict.code if isinstance(verdict, Rejected) else verdict.status.value
+        done.codes[code] = done.codes.get(code, 0) + 1
+        if code in ("accepted", "duplicate"):
+            taken.append(row.id)
+    done.taken += len(taken)
+    done.rejected += len(rows) - len(taken)
+    Rejection.objects.filter(organization_id=caller.organization_id, id__in=taken).update(
+        replayed_at=now
+    )
+
+
+def _read_again(row: Rejection, now: datetime) -> UsageEvent | Rejected:
+    """The event, judged anew; how old it may be is told by when it came."""
+    read = cloudevents.read if row.form == cloudevents.FORM else read_native
+    try:
+        value = decode.parse(row.raw)
+    except Refusal as refusal:
+        return Rejected(refusal.problem.code, "", refusal.problem.detail)
+    event = decode.judged(value, now, "", "", read)
+    if isinstance(event, Rejected) and event.code == "timestamp_too_old":
+        event = decode.judged(value, row.received_at, "", "", read)
+    return event
+
+
+def purge(now: datetime) -> int:
+    """Let go of what was kept long enough; how many there were."""
+    gone = 0
+    while True:
+        with connection.cursor() as cursor:
+            cursor.execute(PURGE, [now - KEPT_FOR, PURGED_MAX])
+            purged = int(cursor.rowcount)
+        gone += purged
+        if purged < PURGED_MAX:
+            return gone

@@ -1,0 +1,193 @@
+"""`/api/v1/ingest/rejections`: what was not taken, and sending it again."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from django.utils import timezone
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.api_auth import Machine, Refused
+from accounts.problems import KINDS, Problem
+from metering import rejections
+from metering.api import _text, bad
+from metering.models import Rejection
+from metering.rejections import REPLAYED_MAX, Which
+from metering.usage.event import TIME
+
+PARAMETERS = ("code", "start", "end", "cursor", "limit")
+BODY = ("ids", "code", "start", "end")
+
+
+class RejectionSerializer(serializers.Serializer[Rejection]):
+    """One event that was not taken."""
+
+    id = serializers.IntegerField()
+    received_at = serializers.DateTimeField(help_text="the last time")
+    seen = serializers.IntegerField(help_text="how often it was sent")
+    batch_id = serializers.IntegerField(help_text="the last one")
+    code = serializers.CharField()
+    pointer = serializers.CharField(help_text="into raw")
+    detail = serializers.CharField()
+    event_id = serializers.CharField(allow_null=True)
+    form = serializers.CharField(help_text="native or cloudevent")
+    raw = serializers.CharField(help_text="the event as it was sent, at most 8 KiB")
+    masked = serializers.BooleanField(help_text="something was left out: it cannot be replayed")
+
+
+class RejectionsSerializer(serializers.Serializer[dict[str, Any]]):
+    """The answer of `GET /api/v1/ingest/rejections`."""
+
+    counts = serializers.DictField(child=serializers.IntegerField())
+    rejections = RejectionSerializer(many=True)
+    next_cursor = serializers.CharField(allow_null=True)
+
+
+class ReplayRequestSerializer(serializers.Serializer[dict[str, Any]]):
+    """Which to send again: by id, or by code and window."""
+
+    ids = serializers.ListField(child=serializers.IntegerField(), required=False)
+    code = serializers.CharField(required=False)
+    start = serializers.DateTimeField(required=False)
+    end = serializers.DateTimeField(required=False)
+
+
+class ReplayedSerializer(serializers.Serializer[rejections.Replayed]):
+    """The answer of `POST /api/v1/ingest/rejections/replay`."""
+
+    taken = serializers.IntegerField(help_text="accepted, or stored before")
+    rejected = serializers.IntegerField(help_text="still not taken; they stay")
+    left = serializers.IntegerField(help_text="masked; they cannot be sent again")
+    codes = serializers.DictField(child=serializers.IntegerField())
+
+
+class Rejections(APIView):
+    """What an organization sent and was not taken."""
+
+    scope = "read"
+
+    @extend_schema(
+        operation_id="rejections",
+        summary="Events that were not taken",
+        parameters=[
+            _text("code", "only this code"),
+            _text("start", "received at or after this RFC 3339 instant"),
+            _text("end", "received before this RFC 3339 instant"),
+            _text("cursor", "next_cursor of the answer before"),
+            _text("limit", f"1 to {rejections.PAGE_MAX}"),
+        ],
+        responses={
+            200: RejectionsSerializer,
+            400: OpenApiResponse(description="a problem document: invalid_parameter"),
+        },
+    )
+    def get(self, request: Request) -> Response:
+        """The newest first."""
+        organization_id = cast("Machine", request.user).organization.pk
+        given = _given(request)
+        limit = _number(given.get("limit", str(rejections.PAGE_MAX)), "limit")
+        if not 1 <= limit <= rejections.PAGE_MAX:
+            raise bad(f"limit must lie between 1 and {rejections.PAGE_MAX}.")
+        window = _window(given)
+        cursor = _number(given["cursor"], "cursor") if "cursor" in given else None
+        rows = rejections.find(
+            organization_id, Which(window.code, window.start, window.end, before=cursor),
+            limit=limit,
+        )  # fmt: skip
+        return Response({
+            "counts": rejections.counts(organization_id, window),
+            "rejections": [RejectionSerializer(row).data for row in rows],
+            "next_cursor": str(rows[-1].id) if len(rows) == limit else None,
+        })  # fmt: skip
+
+
+class Replay(APIView):
+    """Sending what was not taken once more."""
+
+    scope = "ingest"
+
+    @extend_schema(
+        operation_id="replay_rejections",
+        summary="Send rejected events again, with the same ids",
+        request=ReplayRequestSerializer,
+        responses={
+            200: ReplayedSerializer,
+            400: OpenApiResponse(description="a problem document: invalid_parameter"),
+        },
+    )
+    def post(self, request: Request) -> Response:
+        """At most a thousand at a time, the oldest first; safe to repeat."""
+        machine = cast("Machine", request.user)
+        key = machine.api_key
+        done = rejections.replay(
+            machine.organization.pk,
+            _chosen(request.data),
+            now=timezone.now(),
+            api_key_id=key.pk,
+            own_project=key.project.slug if key.project else None,
+        )
+        return Response(ReplayedSerializer(done).data)
+
+
+def _given(request: Request) -> dict[str, str]:
+    given = {}
+    for name, values in request.query_params.lists():
+        if name not in PARAMETERS:
+            raise bad(f"{name[:40]!a} is not a parameter; they are {', '.join(PARAMETERS)}.")
+        if len(values) != 1:
+            raise bad(f"{name} is given {len(values)} times; give it once.")
+        given[name] = values[0]
+    return given
+
+
+def _chosen(data: object) -> Which:
+    """Which to send again; at least one condition, so that nothing is replayed by mistake."""
+    if not isinstance(data, dict) or not data:
+        raise bad(f"Send an object with one or more of {', '.join(BODY)}.")
+    for name in data:
+        if name not in BODY:
+            raise bad(f"{str(name)[:40]!a} is not known here; {', '.join(BODY)} are.")
+    ids = data.get("ids")
+    if ids is not None and not (
+        isinstance(ids, list)
+        and 0 < len(ids) <= REPLAYED_MAX
+        and all(type(one) is int and 0 < one < 2**63 for one in ids)
+    ):
+        raise bad(f"ids must be 1 to {REPLAYED_MAX} ids of rejections.")
+    texts = {name: data[name] for name in BODY if name != "ids" and name in data}
+    if not all(isinstance(text, str) for text in texts.values()):
+        raise bad("code, start and end are strings.")
+    window = _window(texts)
+    return Which(window.code, window.start, window.end, ids=ids)
+
+
+def _window(given: dict[str, str]) -> Which:
+    code = given.get("code")
+    if code is not None and code not in KINDS:
+        raise bad(f"code {code[:40]!a} is none; they are listed under /errors/.")
+    return Which(code, _instant(given, "start"), _instant(given, "end"))
+
+
+def _instant(given: dict[str, str], name: str) -> datetime | None:
+    text = given.get(name)
+    if text is None:
+        return None
+    try:
+        if TIME.fullmatch(text):
+            instant = datetime.fromisoformat(text).astimezone(UTC)
+            if 1970 <= instant.year <= 2200:
+                return instant
+    except (ValueError, OverflowError):
+        pass
+    raise bad(f"{name} {text[:40]!a} is not an RFC 3339 instant with offset.")
+
+
+def _number(text: str, name: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise Refused(Problem("invalid_parameter", f"{name} {text[:40]!a} is not a number."))
+    return int(text)
