@@ -10,6 +10,7 @@ from typing import Any
 from django.db import connection
 from django.db.models import Count, Q, QuerySet, Sum
 
+from accounts.models import ApiKey
 from metering.ingest import cloudevents, decode, doorbell
 from metering.ingest.callers import Caller
 from metering.ingest.decode import Refusal, Sent
@@ -38,6 +39,7 @@ class Which:
     end: datetime | None = None
     ids: Sequence[int] | None = None
     before: int | None = None  # the cursor: older than this one
+    own_project_id: int | None = None  # only what came with keys made for this project
 
 
 @dataclass(slots=True)
@@ -74,6 +76,11 @@ def _matching(organization_id: int, which: Which) -> QuerySet[Rejection]:
     ):  # fmt: skip
         if value is not None:
             wanted &= Q(**{lookup: value})
+    if which.own_project_id is not None:
+        keys = ApiKey.objects.filter(
+            organization_id=organization_id, project_id=which.own_project_id
+        )
+        wanted &= Q(api_key_id__in=keys.values("id"))
     return Rejection.objects.filter(wanted)
 
 
@@ -83,26 +90,31 @@ def replay(
     *,
     now: datetime,
     api_key_id: int | None = None,
-    own_project: str | None = None,
 ) -> Replayed:
     """Send what matches once more, the oldest first; safe to repeat, because the ids are the same.
 
-    A person replays with the key that each event came with; a machine with its own, which may
-    report for its own project only.
+    A person replays with the key that each event came with, a machine with its own. Whoever does,
+    an event belongs to the project of the key it came with, and to no other if that has one.
     """
     done = Replayed()
     rows = list(_matching(organization_id, which).order_by("id")[:REPLAYED_MAX])
     whole = [row for row in rows if not row.masked]
     done.left = len(rows) - len(whole)
-    for key_id in sorted({api_key_id or row.api_key_id for row in whole}):
-        own = [row for row in whole if key_id in (api_key_id, row.api_key_id)]
+    came_with = ApiKey.objects.filter(organization_id=organization_id)
+    projects = dict(
+        came_with.filter(id__in={row.api_key_id for row in whole}).values_list(
+            "id", "project__slug"
+        )
+    )
+    for key_id in sorted({row.api_key_id for row in whole}):
+        own = [row for row in whole if row.api_key_id == key_id]
         caller = Caller(
-            api_key_id=key_id,
+            api_key_id=api_key_id or key_id,
             digest=b"",
             scopes=("ingest",),
             organization_id=organization_id,
             active=True,
-            own_project=own_project,
+            own_project=projects.get(key_id),
             database_time=now,
             looked_up_at=0.0,
             use_is_news=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -88,17 +89,15 @@ class Rejections(APIView):
     )
     def get(self, request: Request) -> Response:
         """The newest first."""
-        organization_id = cast("Machine", request.user).organization.pk
+        machine = cast("Machine", request.user)
+        organization_id = machine.organization.pk
         given = _given(request)
         limit = _number(given.get("limit", str(rejections.PAGE_MAX)), "limit")
         if not 1 <= limit <= rejections.PAGE_MAX:
             raise bad(f"limit must lie between 1 and {rejections.PAGE_MAX}.")
-        window = _window(given)
+        window = replace(_window(given), own_project_id=machine.api_key.project_id)
         cursor = _number(given["cursor"], "cursor") if "cursor" in given else None
-        rows = rejections.find(
-            organization_id, Which(window.code, window.start, window.end, before=cursor),
-            limit=limit,
-        )  # fmt: skip
+        rows = rejections.find(organization_id, replace(window, before=cursor), limit=limit)
         return Response({
             "counts": rejections.counts(organization_id, window),
             "rejections": [RejectionSerializer(row).data for row in rows],
@@ -123,13 +122,12 @@ class Replay(APIView):
     def post(self, request: Request) -> Response:
         """At most a thousand at a time, the oldest first; safe to repeat."""
         machine = cast("Machine", request.user)
-        key = machine.api_key
+        chosen = replace(_chosen(request.data), own_project_id=machine.api_key.project_id)
         done = rejections.replay(
             machine.organization.pk,
-            _chosen(request.data),
+            chosen,
             now=timezone.now(),
-            api_key_id=key.pk,
-            own_project=key.project.slug if key.project else None,
+            api_key_id=machine.api_key.pk,
         )
         return Response(ReplayedSerializer(done).data)
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import time_machine
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
@@ -261,14 +262,43 @@ class TestApi:
         assert stranger.replay({"ids": [row.id]}).json()["taken"] == 0
         assert len(kept(acme)) == 1
 
-    def test_a_key_of_one_project_replays_for_no_other(
-        self, door: Door, client: Client, acme: Organization
+    def test_a_key_of_one_project_sees_and_replays_what_came_with_keys_of_that_project(
+        self, client: Client, door: Door, acme: Organization
     ) -> None:
-        door.post(body(project="late"))
+        side = build.make_project(organization=acme, slug="side")
+        row, text = build.make_key(organization=acme)
+        row.project = side
+        row.save(update_fields=["project"])
+        door.post(body(id="of-another", project="late"))
+        Door(text).post(body(id="own", project="late"))
         build.make_project(organization=acme, slug="late")
-        other, text = build.make_key(organization=acme)
-        ApiKey.objects.filter(pk=other.pk).update(project=acme.projects.get(slug="default"))
-        assert Api(client, text).replay({"code": "unknown_project"}).json()["rejected"] == 1
+        bound = Api(client, text)
+        found = bound.get().json()
+        assert [one["event_id"] for one in found["rejections"]] == ["own"]
+        assert found["counts"] == {"unknown_project": 1}
+        assert bound.replay({"code": "unknown_project"}).json() == {
+            "taken": 0, "rejected": 1, "left": 0, "codes": {"unknown_project": 1},
+        }  # fmt: skip
+
+    @pytest.mark.parametrize("by", ["person", "machine"])
+    def test_whoever_replays_the_event_belongs_to_the_project_of_the_key_it_came_with(
+        self, api: Api, acme: Organization, by: str
+    ) -> None:
+        """Else what a project used is billed to `default`, where its key may not even report."""
+        side = build.make_project(organization=acme, slug="side")
+        row, text = build.make_key(organization=acme)
+        row.project = side
+        row.save(update_fields=["project"])
+        soon = (timezone.now() + timedelta(seconds=310)).isoformat()
+        Door(text).post(make_body(occurred_at=soon))
+        later = timezone.now() + timedelta(seconds=60)
+        with time_machine.travel(later):
+            if by == "person":
+                assert rejections.replay(acme.pk, Which(), now=later).taken == 1
+            else:
+                assert api.replay({"code": "timestamp_in_future"}).json()["taken"] == 1
+        (event,) = readings.find_events(acme.pk)
+        assert event.project == "side"
 
 
 class TestPage:
