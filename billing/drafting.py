@@ -11,10 +11,11 @@ from django.db import transaction
 from django.db.models import Min
 
 from billing import pricing
-from billing.models import Invoice, InvoiceLine, Subscription, TariffVersion
+from billing.models import Invoice, InvoiceLine, NegotiatedTerms, Subscription, TariffVersion
 from billing.rating.difference import still_owed
 from billing.rating.line import ALLOWANCE, UNPRICED, RatedLine
 from billing.rating.money import to_minor
+from billing.rating.negotiated import is_negotiated
 from billing.rating.period import Period
 from metering import readings
 
@@ -130,12 +131,17 @@ def _may_have_changed(subscription: Subscription, period: Period) -> list[Period
 
 
 def _corrected_since(subscription: Subscription, known_after: datetime) -> datetime:
-    """How far back the versions that became known after an instant reach."""
+    """How far back the versions and agreements that became known after an instant reach."""
     new = TariffVersion.objects.filter(
         tariff__subscriptions__organization=subscription.organization, known_at__gt=known_after
     )
-    reach: datetime | None = new.aggregate(first=Min("valid_from"))["first"]
-    return reach or known_after
+    agreed = NegotiatedTerms.objects.filter(
+        subscription__organization=subscription.organization, known_at__gt=known_after
+    )
+    reaches: list[datetime | None] = [
+        rows.aggregate(first=Min("valid_from"))["first"] for rows in (new, agreed)
+    ]
+    return min((reach for reach in reaches if reach), default=known_after)
 
 
 def _voided(subscription: Subscription, period: Period) -> Invoice | None:
@@ -186,6 +192,8 @@ def _describe(invoice: Invoice, period: Period, line: RatedLine) -> str:
         words.append(f"step {step['number']} of {step['of']}")
     if line.component.startswith(ALLOWANCE):
         words.append(f"free ({line.component.removeprefix(ALLOWANCE)})")
+    if is_negotiated(line.trace):
+        words.append("negotiated")
     if line.component == UNPRICED:
         words.append("no price, not charged")
     if period.start != invoice.period_start:

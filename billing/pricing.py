@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from billing import catalog
+from billing import negotiations
 from billing.models import Subscription
 from billing.rating.period import Period
 from billing.rating.rate import PricedTerms, RatedLine, Segment, Usage, rate, segments
@@ -36,7 +36,7 @@ def meter(
     if not periods:
         return []
     (organization_id,) = {subscription.organization_id for subscription, _ in periods}
-    terms = catalog.terms_in_each([(of.tariff, period) for of, period in periods])
+    terms = negotiations.terms_in_each(periods)
     slices = [
         (index, piece)
         for index, stretches in enumerate(terms)
