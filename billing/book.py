@@ -1,6 +1,6 @@
 """Rows of the price book besides tariffs: what was negotiated, and what waits for a second person.
 
-Both only grow: triggers (migration 0003) keep what was agreed, proposed and decided as it was.
+Both only grow: triggers (migration 0004) keep what was agreed, proposed and decided as it was.
 """
 
 from __future__ import annotations

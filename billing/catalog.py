@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Max, Q
 
-from billing import timeline
+from billing import carrying, timeline
 from billing.models import Invoice, NegotiatedTerms, Tariff, TariffVersion
 from billing.presets import PRESETS
 from billing.rating.changes import Change, changes
@@ -28,9 +28,6 @@ from billing.rating.period import Period, quarter_hour
 from billing.rating.rate import PricedTerms
 from billing.rating.tariff import TariffInvalid, Terms, parse
 
-# What of Terms.asks_for the readings and the invoices carry by now; nothing is priced wrongly
-# because a document can say more than they do.
-CARRIED: frozenset[str] = frozenset()
 FOREVER = datetime.max.replace(tzinfo=UTC)
 CORRECTION_AGE_MAX = timedelta(days=366)  # a year and a day: beyond that, agree on it in writing
 
@@ -135,14 +132,7 @@ def preview(tariff: Tariff, document: Mapping[str, object], valid_from: datetime
 
 def changed_by(version: TariffVersion) -> list[Change]:
     """What a version changed in the one that was in force before its start when it came."""
-    before = (
-        version.tariff.versions.filter(number__lt=version.number)
-        .filter(Q(valid_to=None) | Q(valid_to__gte=version.valid_from))
-        .filter(Q(withdrawn_at=None) | Q(withdrawn_at__gte=version.known_at))
-        .filter(valid_from__lte=version.valid_from)
-        .order_by("-valid_from", "-number")
-        .first()
-    )
+    before = timeline.before(version.tariff.versions.all(), version)
     old = terms_of(before).as_document() if before else {"currency": version.tariff.currency}
     return changes(old, terms_of(version).as_document())
 
@@ -234,11 +224,8 @@ def _check(document: Mapping[str, object], currency: str, valid_from: datetime) 
 
 def refuse_what_is_not_carried(terms: Terms) -> None:
     """Raise TariffRefused for terms that ask for more than readings and invoices carry."""
-    if not_carried := terms.asks_for - CARRIED:
-        raise TariffRefused(
-            f"Readings and invoices do not carry {', '.join(sorted(not_carried))} yet, and would "
-            "charge too little: leave it out, or rate events with `manage.py rate`."
-        )
+    if refusals := carrying.refusals(terms):
+        raise TariffRefused(" ".join(refusals))
 
 
 def _publish_alone(

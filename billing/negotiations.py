@@ -19,7 +19,7 @@ from django.db.models import Max, Q
 from billing import catalog, timeline
 from billing.catalog import ApprovalNeeded, Preview, TariffRefused
 from billing.models import Invoice, NegotiatedTerms, Subscription, Tariff
-from billing.rating.changes import changes
+from billing.rating.changes import Change, changes
 from billing.rating.jumps import jumps
 from billing.rating.negotiated import Agreement, merged, parse_agreement
 from billing.rating.period import QUARTER, Period, quarter_hour
@@ -136,9 +136,22 @@ def terms_at(subscription: Subscription, moment: datetime) -> PricedTerms | None
     return found
 
 
+def agreement_at(subscription: Subscription, moment: datetime) -> Agreement:
+    """What is agreed at an instant; nothing where the tariff holds as listed."""
+    row = at(subscription, moment)
+    return _parsed(_Published(row)) if row else Agreement()
+
+
 def at(subscription: Subscription, moment: datetime) -> NegotiatedTerms | None:
     """The agreement in force at an instant; None where the tariff holds as listed."""
     return timeline.at(subscription.negotiated.all(), moment)
+
+
+def changed_by(row: NegotiatedTerms) -> list[Change]:
+    """What an agreement changed in the one before it."""
+    before = timeline.before(row.subscription.negotiated.all(), row)
+    old = parse_agreement(before.document) if before else Agreement()
+    return changes(old.as_document(), _parsed(_Published(row)).as_document())
 
 
 def _cut(stretch: PricedTerms, agreed: Sequence[NegotiatedTerms]) -> Iterator[PricedTerms]:

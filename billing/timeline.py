@@ -11,6 +11,8 @@ from django.db.models import Min, Q
 
 class _Holding(Protocol):
     pk: int
+    number: int
+    known_at: datetime
     valid_from: datetime
     valid_to: datetime | None
 
@@ -23,6 +25,18 @@ def at(rows: models.QuerySet[_Row], moment: datetime) -> _Row | None:
     return rows.filter(
         Q(valid_to=None) | Q(valid_to__gt=moment), withdrawn_at=None, valid_from__lte=moment
     ).first()
+
+
+def before(rows: models.QuerySet[_Row], row: _Row) -> _Row | None:
+    """The row that held before another one's start, by what was known when that one came."""
+    new: _Holding = row  # type: ignore[assignment]
+    return (
+        rows.filter(number__lt=new.number, valid_from__lte=new.valid_from)
+        .filter(Q(valid_to=None) | Q(valid_to__gte=new.valid_from))
+        .filter(Q(withdrawn_at=None) | Q(withdrawn_at__gte=new.known_at))
+        .order_by("-valid_from", "-number")
+        .first()
+    )
 
 
 def take_over(rows: models.QuerySet[_Row], valid_from: datetime, now: datetime) -> datetime | None:

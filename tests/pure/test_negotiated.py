@@ -1,13 +1,18 @@
 """Negotiated terms: worked to the cent, and what does not fit is refused at its field."""
 
+import json
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from referencing import Registry, Resource
 
+from billing.rating import scope
 from billing.rating.bill import bill
 from billing.rating.charge import Facts
 from billing.rating.document import TariffInvalid
@@ -20,7 +25,30 @@ LISTED = terms(
     component("output", price="12.00"),
     modifiers=[factor("batch", "service_class", "0.5", service_classes=["batch"])],
 )
-ANYTHING = ["input", "output"]
+FULL = {
+    "components": [component("ours", price="1.80", registers=["input"])],
+    "discounts": [{"code": "all", "models": ["qwen-*"], "percent": "12.50"}],
+    "allowances": [
+        {"code": "pilot", "tokens": 4, "models": ["*"], "registers": ["input"], "once": True}
+    ],
+    "charges": [{"code": "year", "kind": "commitment", "amount": "12000"}],
+}
+REFUSED = (
+    [
+        ({"currency": "USD"}, "/currency"),
+        ({"components": []}, "/components"),
+        ({"components": [component("a", price="-1")]}, "/components/0/price"),
+        ({"components": [component("a", price="NaN")]}, "/components/0/price"),
+        ({"components": [component("a", price=-1)]}, "/components/0/price"),
+        ({"components": [component("a", price="1")] * 2}, "/components/1/code"),
+        ({"discounts": [{"code": "a", "percent": "0"}]}, "/discounts/0/percent"),
+        ({"discounts": [{"code": "a", "percent": "100.1"}]}, "/discounts/0/percent"),
+        ({"discounts": [{"code": "a", "percent": "1.00001"}]}, "/discounts/0/percent"),
+        ({"discounts": [{"code": "a", "percent": 10}]}, "/discounts/0/percent"),
+        ({"discounts": [{"code": "a" * 61, "percent": "1"}]}, "/discounts/0/code"),
+        ({"charges": [{"code": "a", "kind": "gift", "amount": "1"}]}, "/charges/0/kind"),
+    ],
+)
 
 
 def rated(document: dict[str, Any], *usage: Any) -> list[RatedLine]:
@@ -95,36 +123,12 @@ def test_an_empty_agreement_leaves_the_tariff_as_it_is() -> None:
 
 
 def test_an_agreement_reads_back() -> None:
-    document = {
-        "components": [component("ours", price="1.80", registers=["input"])],
-        "discounts": [{"code": "all", "models": ["qwen-*"], "percent": "12.50"}],
-        "allowances": [
-            {"code": "pilot", "tokens": 4, "models": ["*"], "registers": ["input"], "once": True}
-        ],
-        "charges": [{"code": "year", "kind": "commitment", "amount": "12000"}],
-    }
-    agreement = parse_agreement(document)
-    assert agreement.as_document() == document
+    agreement = parse_agreement(FULL)
+    assert agreement.as_document() == FULL
     assert parse_agreement(agreement.as_document()) == agreement
 
 
-@pytest.mark.parametrize(
-    ("document", "pointer"),
-    [
-        ({"currency": "USD"}, "/currency"),
-        ({"components": []}, "/components"),
-        ({"components": [component("a", price="-1")]}, "/components/0/price"),
-        ({"components": [component("a", price="NaN")]}, "/components/0/price"),
-        ({"components": [component("a", price=-1)]}, "/components/0/price"),
-        ({"components": [component("a", price="1")] * 2}, "/components/1/code"),
-        ({"discounts": [{"code": "a", "percent": "0"}]}, "/discounts/0/percent"),
-        ({"discounts": [{"code": "a", "percent": "100.1"}]}, "/discounts/0/percent"),
-        ({"discounts": [{"code": "a", "percent": "1.00001"}]}, "/discounts/0/percent"),
-        ({"discounts": [{"code": "a", "percent": 10}]}, "/discounts/0/percent"),
-        ({"discounts": [{"code": "a" * 61, "percent": "1"}]}, "/discounts/0/code"),
-        ({"charges": [{"code": "a", "kind": "gift", "amount": "1"}]}, "/charges/0/kind"),
-    ],
-)
+@pytest.mark.parametrize(("document", "pointer"), REFUSED)
 def test_a_fault_is_refused_at_its_field(document: dict[str, Any], pointer: str) -> None:
     with pytest.raises(TariffInvalid) as refused:
         parse_agreement(document)
@@ -148,3 +152,22 @@ def test_a_discount_and_what_is_paid_are_the_listed_price(parts: int, tokens: in
     (line,) = rated({"discounts": [{"code": "d", "percent": percent}]}, used(tokens + 1))
     off = Decimal("2.40") * Decimal(percent) / 100
     assert line.unit_price + off == Decimal("2.40")
+
+
+FOLDER = Path(scope.__file__).parent
+TARIFF, NEGOTIATED = (
+    json.loads((FOLDER / f"{name}.schema.json").read_text()) for name in ("tariff", "negotiated")
+)
+KNOWN = Registry().with_resource(TARIFF["$id"], Resource.from_contents(TARIFF))
+VALID = Draft202012Validator(NEGOTIATED, registry=KNOWN)
+
+
+@pytest.mark.parametrize("document", [{}, FULL])
+def test_the_schema_takes_what_the_parser_takes(document: dict[str, Any]) -> None:
+    assert list(VALID.iter_errors(document)) == []
+
+
+@pytest.mark.parametrize(("document", "pointer"), REFUSED)
+def test_the_schema_refuses_what_the_parser_refuses(document: dict[str, Any], pointer: str) -> None:
+    beyond = {"/components/1/code", "/discounts/0/percent"}  # repeats, and bounds of a decimal
+    assert pointer in beyond or list(VALID.iter_errors(document))

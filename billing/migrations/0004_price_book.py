@@ -77,7 +77,7 @@ DROP FUNCTION billing_proposal_guard(), billing_negotiated_guard();
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0002_frozen'),
+        ('billing', '0003_lines_of_every_shape'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
