@@ -115,13 +115,18 @@ def _may_have_changed(subscription: Subscription, period: Period) -> list[Period
         currency=subscription.tariff.currency,
         period_end__lte=period.start,
     ).order_by("period_start")
-    billed_periods = list(earlier.values_list("subscription", "period_start", "period_end"))
+    fields = ("subscription", "period_start", "period_end", "created_at")
+    billed_periods = list(earlier.values_list(*fields))
     if not billed_periods:
         return []
     # The last one's close saw what was applied, and known, before its end; all else is news.
-    news = billed_periods[-1][2]
-    since = min(news - LATE_USAGE_MAX, _corrected_since(subscription, news - CLOCKS_APART_MAX))
-    found = [(of, Period(start, end)) for of, start, end in billed_periods if end > since]
+    _, _, news, drafted_at = billed_periods[-1]
+    since = min(
+        news - LATE_USAGE_MAX,
+        _corrected_since(subscription, news - CLOCKS_APART_MAX),
+        _usage_changed_since(subscription, min(news, drafted_at) - CLOCKS_APART_MAX),
+    )
+    found = [(of, Period(start, end)) for of, start, end, _ in billed_periods if end > since]
     known = {subscription.pk: subscription}
     others = {of for of, _ in found} - known.keys()
     if others:
@@ -135,6 +140,12 @@ def _corrected_since(subscription: Subscription, known_after: datetime) -> datet
         tariff__subscriptions__organization=subscription.organization, known_at__gt=known_after
     )
     reach: datetime | None = new.aggregate(first=Min("valid_from"))["first"]
+    return reach or known_after
+
+
+def _usage_changed_since(subscription: Subscription, known_after: datetime) -> datetime:
+    """How far back the voids and backfills that came after an instant reach."""
+    reach = readings.changed_since(subscription.organization_id, known_after)
     return reach or known_after
 
 

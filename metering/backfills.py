@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import Count, Min
+from django.db.models import Case, When
 
 from accounts import audit
 from accounts.models import ApiKey, Organization, User
@@ -47,6 +47,11 @@ class Counts:
     conflict: int = 0
     rejected: int = 0
     by_state: Mapping[str, int] = field(default_factory=dict)  # accepted ones, by batch state
+
+    @property
+    def not_taken(self) -> int:
+        """How many have to be looked at."""
+        return self.conflict + self.rejected
 
     @property
     def applied(self) -> int:
@@ -128,7 +133,8 @@ RELEASE = """
 TAKE_BACK = """
     UPDATE metering_ingestbatch
     SET state = CASE state WHEN 'applied' THEN 'reverting' ELSE 'reverted' END,
-        attempts = 0, lease_token = NULL, lease_until = NULL, last_error = ''
+        released_at = clock_timestamp(), attempts = 0, lease_token = NULL, lease_until = NULL,
+        last_error = ''
     WHERE organization_id = %s AND backfill_id = %s
       AND state IN ('held', 'pending', 'failed', 'applied')
 """
@@ -234,32 +240,26 @@ def find(
     return list(rows.order_by("-id")[: min(limit, PAGE_MAX)])
 
 
-@dataclass(frozen=True, slots=True)
-class StillOpen:
-    """The open backfills of an organization: how many, and since when the oldest."""
-
-    organization_id: int
-    count: int
-    oldest_at: datetime
+def everywhere(*, limit: int = PAGE_MAX) -> list[Backfill]:
+    """The backfills of all organizations: open ones first, those open longest before the others."""
+    is_open = Case(When(state=Backfill.State.OPEN, then=0), default=1)
+    since = Case(When(state=Backfill.State.OPEN, then="opened_at"))
+    return list(Backfill.objects.order_by(is_open, since, "-opened_at")[:limit])
 
 
-def still_open(*, before: datetime) -> list[StillOpen]:
-    """The organizations with backfills that were opened before an instant and are open yet."""
-    rows = (
-        Backfill.objects.filter(state=Backfill.State.OPEN, opened_at__lt=before)
-        .values("organization_id")
-        .annotate(count=Count("id"), oldest_at=Min("opened_at"))
-        .order_by("oldest_at")
-    )
-    return [StillOpen(**row) for row in rows]
+def forgotten(now: datetime) -> int:
+    """How many backfills are open for so long that nobody may be thinking of them."""
+    rows = Backfill.objects.filter(state=Backfill.State.OPEN, opened_at__lt=now - OPEN_FOR)
+    return rows.count()
 
 
 COUNTS = """
-    SELECT backfill_id, state, sum(submitted), sum(accepted), sum(duplicate), sum(conflict),
-           sum(rejected)
-    FROM metering_ingestbatch
-    WHERE organization_id = %s AND backfill_id = ANY(%s)
-    GROUP BY backfill_id, state
+    SELECT batch.organization_id, batch.backfill_id, batch.state, sum(batch.submitted),
+           sum(batch.accepted), sum(batch.duplicate), sum(batch.conflict), sum(batch.rejected)
+    FROM unnest(%s::bigint[], %s::bigint[]) AS asked (organization_id, id)
+    JOIN metering_ingestbatch batch
+      ON batch.organization_id = asked.organization_id AND batch.backfill_id = asked.id
+    GROUP BY batch.organization_id, batch.backfill_id, batch.state
 """
 USAGE = """
     SELECT one.key, sum(one.value::numeric)
@@ -270,14 +270,20 @@ USAGE = """
 """
 
 
-def counts(organization_id: int, numbers: Sequence[int]) -> dict[int, Counts]:
-    """What became of the events sent into each; a backfill without any has zeros."""
-    totals: dict[int, list[int]] = {number: [0] * 5 for number in numbers}
-    by_state: dict[int, dict[str, int]] = {number: {} for number in numbers}
-    for number, state, *sums in _rows(COUNTS, [organization_id, list(numbers)]):
-        totals[number] = [have + int(more) for have, more in zip(totals[number], sums, strict=True)]
-        by_state[number][state] = int(sums[1])
-    return {number: Counts(*totals[number], by_state=by_state[number]) for number in numbers}
+def counts(of: Sequence[Backfill]) -> dict[tuple[int, int], Counts]:
+    """What became of the events sent into each, by organization and number."""
+    keys = [(backfill.organization_id, backfill.id) for backfill in of]
+    totals = dict.fromkeys(keys, (0, 0, 0, 0, 0))
+    by_state: dict[tuple[int, int], dict[str, int]] = {key: {} for key in keys}
+    columns = [list(column) for column in zip(*keys, strict=True)] or [[], []]
+    for organization_id, number, state, *sums in _rows(COUNTS, columns):
+        key = organization_id, number
+        submitted, accepted, duplicate, conflict, rejected = (
+            have + int(more) for have, more in zip(totals[key], sums, strict=True)
+        )
+        totals[key] = (submitted, accepted, duplicate, conflict, rejected)
+        by_state[key][state] = int(sums[1])
+    return {key: Counts(*totals[key], by_state=by_state[key]) for key in keys}
 
 
 def usage(organization_id: int, number: int) -> dict[str, int]:

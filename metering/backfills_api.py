@@ -130,9 +130,9 @@ class Backfills(BackfillView):
         limit = asked.limit(given, PAGE_MAX)
         before = asked.number(given["cursor"], "cursor") if "cursor" in given else None
         rows = backfills.find(organization.pk, state=state, before=before, limit=limit)
-        counts = backfills.counts(organization.pk, [row.id for row in rows])
+        counts = backfills.counts(rows)
         return Response({
-            "backfills": [_shown(row, counts[row.id]) for row in rows],
+            "backfills": [_shown(row, counts[row.organization_id, row.id]) for row in rows],
             "next_cursor": str(rows[-1].id) if len(rows) == limit else None,
         })  # fmt: skip
 
@@ -207,9 +207,9 @@ class RevertBackfill(BackfillView):
 
 
 def _whole(backfill: Backfill) -> dict[str, Any]:
-    organization_id = backfill.organization_id
-    counts = backfills.counts(organization_id, [backfill.id])[backfill.id]
-    return {**_shown(backfill, counts), "usage": backfills.usage(organization_id, backfill.id)}
+    key = backfill.organization_id, backfill.id
+    counts = backfills.counts([backfill])[key]
+    return {**_shown(backfill, counts), "usage": backfills.usage(*key)}
 
 
 def _shown(backfill: Backfill, counts: Counts) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class IngestBatch(models.Model):
     last_error = models.TextField(blank=True, default="")
     applied_at = models.DateTimeField(null=True)
     backfill_id = models.BigIntegerField(null=True)
-    released_at = models.DateTimeField(null=True)  # when its backfill was closed
+    released_at = models.DateTimeField(null=True)  # when its backfill was closed or reverted
     sums = models.JSONField(null=True)  # of a backfill's batch: what its events add up to
 
     class Meta:

@@ -16,8 +16,9 @@ from metering.ingest.callers import Caller
 from metering.ingest.decode import Refusal, Sent
 from metering.ingest.take import take
 from metering.models import Rejection
-from metering.usage.event import Rejected, UsageEvent
-from metering.usage.event import read as read_native
+from metering.usage import correction
+from metering.usage.correction import Reported
+from metering.usage.event import Rejected
 
 KEPT_FOR = timedelta(days=30)
 PAGE_MAX = 200
@@ -144,9 +145,9 @@ def _replay(caller: Caller, rows: Sequence[Rejection], done: Replayed, *, now: d
     )
 
 
-def _read_again(row: Rejection, now: datetime) -> UsageEvent | Rejected:
+def _read_again(row: Rejection, now: datetime) -> Reported | Rejected:
     """The event, judged anew; how old it may be is told by when it came."""
-    read = cloudevents.read if row.form == cloudevents.FORM else read_native
+    read = cloudevents.read if row.form == cloudevents.FORM else correction.read
     try:
         value = decode.parse(row.raw)
     except Refusal as refusal:

@@ -296,6 +296,11 @@ def _line(line: str, number: int, index: int, now: datetime, read: Read) -> Repo
     return judged(value, now, f"/{index}", f"Line {number}: ", read)
 
 
+def id_of(item: Reported | Rejected) -> str | None:
+    """The id that something was sent with, where that may be shown."""
+    return item.event_id if isinstance(item, Rejected) else item.id
+
+
 def judged(
     value: object, now: datetime, pointer: str, where: str, read: Read = correction.read
 ) -> Reported | Rejected:

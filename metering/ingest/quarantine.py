@@ -15,9 +15,9 @@ from typing import Any
 from psycopg import Connection
 
 from accounts.keys import holds_secret, masked
-from metering.ingest.decode import Refusal, Sent, parse
+from metering.ingest.decode import Refusal, Sent, id_of, parse
 from metering.store import Outcome, Status
-from metering.usage.event import CONTENT, NAME_MAX, Rejected, UsageEvent
+from metering.usage.event import CONTENT, NAME_MAX, Rejected
 
 RAW_BYTES_MAX = 8_192  # an event that can be accepted is far smaller
 LEFT_OUT = "(left out)"
@@ -64,8 +64,7 @@ def faults(sent: Sent, verdicts: Sequence[Outcome | Rejected]) -> list[Fault]:
 def _faults(sent: Sent, bad: Iterable[tuple[int, Outcome | Rejected]]) -> Iterable[Fault]:
     raws = sent.raws()
     for index, verdict in bad:
-        event = sent.events[index]
-        event_id = event.id if isinstance(event, UsageEvent) else event.event_id
+        event_id = id_of(sent.events[index])
         if isinstance(verdict, Rejected):
             code, pointer, detail = verdict.code, verdict.pointer, verdict.detail
         else:

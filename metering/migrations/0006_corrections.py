@@ -54,7 +54,7 @@ CREATE TABLE metering_backfill (
 );
 CREATE INDEX metering_backfill_open ON metering_backfill (opened_at) WHERE state = 'open';
 
--- A batch of a backfill: which one, when it was released to be rolled up, and the sums of its events.
+-- A batch of a backfill: which one, when that was closed or reverted, and the sums of its events.
 ALTER TABLE metering_ingestbatch
     ADD backfill_id bigint,
     ADD released_at timestamptz,
