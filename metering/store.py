@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -18,8 +19,11 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg import Connection, errors
 
+from metering import judging, voids
+from metering.judging import Judge, Settled
 from metering.usage import registers
-from metering.usage.event import UsageEvent
+from metering.usage.correction import Correction
+from metering.usage.event import Rejected, UsageEvent
 
 ATTEMPTS_MAX = 5
 SHOWN_MAX = 3  # fields that a conflict names
@@ -36,12 +40,16 @@ class Status(StrEnum):
 
 
 class Incoming(NamedTuple):
-    """A valid event on its way in: its place in the request, its project's row, its content."""
+    """A valid event on its way in: its place in the request, its project's row, its content.
+
+    A void stands for itself, without a project; beside an amendment's event stands what it amends.
+    """
 
     ordinal: int  # its place in the request
-    event: UsageEvent
+    event: UsageEvent | Correction
     project_id: int
     fingerprint: bytes
+    correction: Correction | None = None
 
 
 class Outcome(NamedTuple):
@@ -61,17 +69,23 @@ class Stored:
 
     batch_id: int
     received_at: datetime
-    outcomes: list[Outcome]
+    outcomes: list[Outcome | Rejected]  # a correction may be rejected for what is stored
 
     def count(self, status: Status) -> int:
         """How many events ended so."""
-        return sum(outcome.status is status for outcome in self.outcomes)
+        return sum(
+            isinstance(outcome, Outcome) and outcome.status is status for outcome in self.outcomes
+        )
+
+
+class BackfillNotOpen(Exception):
+    """The backfill that a batch was sent into is closed or reverted, or never was."""
 
 
 class AllOrNothing(Exception):
     """In atomic mode: some event was no success, so nothing was stored."""
 
-    def __init__(self, outcomes: list[Outcome]) -> None:
+    def __init__(self, outcomes: list[Outcome | Rejected]) -> None:
         super().__init__("some events were not taken, so none was")
         self.outcomes = outcomes
 
@@ -81,9 +95,12 @@ class AllOrNothing(Exception):
 # Sources and ids hold no control characters, so 0x1f separates them exactly.
 OPEN = """
     INSERT INTO metering_ingestbatch
-        (organization_id, api_key_id, submitted, accepted, duplicate, conflict, rejected)
+        (organization_id, api_key_id, submitted, accepted, duplicate, conflict, rejected,
+         backfill_id, state)
     VALUES (%(organization_id)s, %(api_key_id)s, %(submitted)s, %(unique)s,
-            %(submitted)s - %(unique)s - %(rejected)s, 0, %(rejected)s)
+            %(submitted)s - %(unique)s - %(rejected)s, 0, %(rejected)s,
+            %(backfill_id)s,
+            CASE WHEN %(backfill_id)s::bigint IS NULL THEN 'pending' ELSE 'held' END)
     RETURNING id, received_at, EXISTS (
         SELECT FROM metering_eventkey known
         WHERE known.organization_id = %(organization_id)s
@@ -128,6 +145,7 @@ KNOWN = """
 RECOUNT = """
     UPDATE metering_ingestbatch
     SET accepted = %(accepted)s, duplicate = %(duplicate)s, conflict = %(conflict)s,
+        rejected = %(rejected)s,
         state = CASE WHEN %(accepted)s = 0 THEN 'applied' ELSE state END,
         applied_at = CASE WHEN %(accepted)s = 0 THEN clock_timestamp() ELSE applied_at END
     WHERE organization_id = %(organization_id)s AND id = %(batch_id)s
@@ -145,8 +163,19 @@ FIRST = """
      AND event.ordinal = first.ordinal AND event.received_at = batch.received_at
 """
 
+# Whoever closes or reverts the backfill waits until this batch is committed.
+HOLD_OPEN = """
+    SELECT FROM metering_backfill
+    WHERE organization_id = %(organization_id)s AND id = %(backfill_id)s AND state = 'open'
+    FOR SHARE
+"""
+SUM_UP = """
+    UPDATE metering_ingestbatch SET sums = %(sums)s
+    WHERE organization_id = %(organization_id)s AND id = %(batch_id)s
+"""
+
 _NEVER = datetime.min.replace(tzinfo=UTC)
-RETRIED = (errors.SerializationFailure, errors.DeadlockDetected)
+RETRIED = (errors.SerializationFailure, errors.DeadlockDetected, voids.Overtaken)
 
 
 def store(
@@ -157,9 +186,24 @@ def store(
     *,
     rejected: int = 0,
     atomic: bool = False,
+    own_project_id: int | None = None,
+    backfill_id: int | None = None,
 ) -> Stored:
-    """Commit a batch and say, event by event, what became of it. Safe to repeat at any time."""
-    batch = _Batch(connection, organization_id, api_key_id, incoming, rejected, atomic)
+    """Commit a batch and say, event by event, what became of it. Safe to repeat at any time.
+
+    A key of one project corrects what is in `own_project_id` only. With a backfill the batch is
+    held until that is closed; BackfillNotOpen where it is not open.
+    """
+    batch = _Batch(
+        connection,
+        organization_id,
+        api_key_id,
+        incoming,
+        rejected,
+        atomic,
+        own_project_id,
+        backfill_id,
+    )
     for attempt in range(1, ATTEMPTS_MAX + 1):
         try:
             with connection.transaction():
@@ -192,6 +236,8 @@ class _Batch:
     incoming: Sequence[Incoming]
     rejected: int
     atomic: bool
+    own_project_id: int | None
+    backfill_id: int | None
     ordered: list[Incoming] = field(init=False)  # each identity once, in one order for everybody
     first: dict[tuple[str, str], Incoming] = field(init=False)
     expects_known: bool = field(init=False)
@@ -199,26 +245,86 @@ class _Batch:
     received_at: datetime = _NEVER
 
     def __post_init__(self) -> None:
+        self._arrange(self.incoming)
+        corrects = any(item.correction for item in self.incoming)
+        self.expects_known = len(self.ordered) < len(self.incoming) or corrects
+
+    def _arrange(self, items: Iterable[Incoming]) -> None:
+        """Each identity once, by the first that came with it."""
         self.first = {}
-        for item in self.incoming:
+        for item in items:
             self.first.setdefault((item.event.source, item.event.id), item)
         self.ordered = [self.first[key] for key in sorted(self.first)]
-        self.expects_known = len(self.ordered) < len(self.incoming)
 
     def store(self) -> Stored:
         """Everything inside the transaction."""
+        self._hold_open()
         self.expects_known |= self._open()
         if self.expects_known:
+            judge = self._judge()
             self._insert_keys()
-            outcomes = self._sort_out()
-            if self.atomic and any(one.status is Status.CONFLICT for one in outcomes):
+            outcomes = self._sort_out(judge)
+            if self.atomic and any(_spoils(one) for one in outcomes):
                 raise AllOrNothing(outcomes)
         else:
+            judge = None
             self._copy_keys()
             outcomes = [Outcome(item.ordinal, ACCEPTED) for item in self.incoming]
-        accepted = {one.ordinal for one in outcomes if one.status is ACCEPTED}
-        self._copy_events([item for item in self.incoming if item.ordinal in accepted])
+        accepted = [
+            item
+            for item, one in zip(self.incoming, outcomes, strict=True)
+            if isinstance(one, Outcome) and one.status is ACCEPTED
+        ]
+        events = [item for item in accepted if isinstance(item.event, UsageEvent)]
+        self._copy_events(events)
+        if judge:
+            self._write_voids(judge, accepted)
+        self._sum_up(events)
         return Stored(self.batch_id, self.received_at, outcomes)
+
+    def _hold_open(self) -> None:
+        """Keep the backfill open until the commit."""
+        if self.backfill_id is None:
+            return
+        parameters = {"organization_id": self.organization_id, "backfill_id": self.backfill_id}
+        if self.connection.execute(HOLD_OPEN, parameters).fetchone() is None:
+            raise BackfillNotOpen
+
+    def _judge(self) -> Judge | None:
+        """Which corrections take something back; the others leave their ids free."""
+        if not any(item.correction for item in self.incoming):
+            return None
+        judge = voids.judge(
+            self.connection,
+            self.organization_id,
+            self.incoming,
+            batch_id=self.batch_id,
+            received_at=self.received_at,
+            own_project_id=self.own_project_id,
+        )
+        self._arrange(item for item in self.incoming if item.ordinal not in judge.settled)
+        return judge
+
+    def _write_voids(self, judge: Judge, accepted: Iterable[Incoming]) -> None:
+        corrections = {item.ordinal: item.correction for item in accepted if item.correction}
+        voids.write(self.connection, self.organization_id, self.api_key_id, judge, corrections)
+
+    def _sum_up(self, items: Iterable[Incoming]) -> None:
+        """Note what a backfill's batch comes to, so that nobody has to add it up again."""
+        if self.backfill_id is None:
+            return
+        sums: Counter[str] = Counter()
+        for item in items:
+            assert isinstance(item.event, UsageEvent)
+            sums.update(item.event.usage)
+        self.connection.execute(
+            SUM_UP,
+            {
+                "sums": json.dumps(sums, sort_keys=True),
+                "organization_id": self.organization_id,
+                "batch_id": self.batch_id,
+            },
+        )
 
     def _open(self) -> bool:
         """Write the batch down as if all of it were new; whether some of it is known."""
@@ -231,6 +337,7 @@ class _Batch:
                 "submitted": len(self.incoming) + self.rejected,
                 "unique": len(self.ordered),
                 "rejected": self.rejected,
+                "backfill_id": self.backfill_id,
                 **_identities(sample),
             },
         ).fetchone()
@@ -243,7 +350,7 @@ class _Batch:
         rows = [
             f"{head}\t{_escaped(event.source)}\t{_escaped(event.id)}\t{ordinal}"
             f"\t\\\\x{fingerprint.hex()}\n"
-            for ordinal, event, _, fingerprint in self.ordered
+            for ordinal, event, _, fingerprint, _ in self.ordered
         ]
         with self.connection.cursor() as cursor, cursor.copy(COPY_KEYS) as copy:
             copy.write("".join(rows))
@@ -272,7 +379,7 @@ class _Batch:
         with self.connection.cursor() as cursor, cursor.copy(COPY_EVENTS) as copy:
             copy.write(text)
 
-    def _sort_out(self) -> list[Outcome]:
+    def _sort_out(self, judge: Judge | None) -> list[Outcome | Rejected]:
         """Tell accepted, duplicate and conflict apart, and correct the batch's counts."""
         rows = self.connection.execute(
             KNOWN, {"organization_id": self.organization_id, **_identities(self.ordered)}
@@ -281,14 +388,29 @@ class _Batch:
             (source, event_id): _Known(batch_id, ordinal, bytes(fingerprint))
             for source, event_id, batch_id, ordinal, fingerprint in rows
         }
-        judged = [(item, self._status(item, known)) for item in self.incoming]
-        details = self._details(judged, known)
-        outcomes = [
-            Outcome(item.ordinal, status, details.get(item.ordinal)) for item, status in judged
+        places = {key: (place.batch_id, place.ordinal) for key, place in known.items()}
+        earlier = [place for place in places.values() if place[0] != self.batch_id]
+        touched = voids.touched(self.connection, self.organization_id, earlier)
+        settled, fates = judging.compare(self.incoming, judge, places, touched, self.batch_id)
+        judged = [
+            (item, self._status(item, known))
+            for item in self.incoming
+            if item.ordinal not in settled
         ]
-        counts = {status.value: 0 for status in Status}
+        details = self._details(judged, known)
+        found = {
+            item.ordinal: Outcome(
+                item.ordinal, status, _joined(details.get(item.ordinal), fates.get(item.ordinal))
+            )
+            for item, status in judged
+        }
+        outcomes = [
+            found.get(item.ordinal) or _outcome(item.ordinal, settled[item.ordinal])
+            for item in self.incoming
+        ]
+        counts = {status.value: 0 for status in Status} | {"rejected": self.rejected}
         for outcome in outcomes:
-            counts[outcome.status] += 1
+            counts[outcome.status if isinstance(outcome, Outcome) else "rejected"] += 1
         self.connection.execute(
             RECOUNT,
             {"organization_id": self.organization_id, "batch_id": self.batch_id, **counts},
@@ -340,6 +462,21 @@ class _Batch:
         return {(row[0], row[1]): (row[2], _content_of_row(row[3:])) for row in rows}
 
 
+def _outcome(ordinal: int, settled: Settled) -> Outcome | Rejected:
+    if isinstance(settled, Rejected):
+        return settled
+    return Outcome(ordinal, Status.DUPLICATE if settled.same else Status.CONFLICT, settled.detail)
+
+
+def _spoils(outcome: Outcome | Rejected) -> bool:
+    """Whether all or nothing means nothing."""
+    return isinstance(outcome, Rejected) or outcome.status is Status.CONFLICT
+
+
+def _joined(detail: str | None, fate: str | None) -> str | None:
+    return f"{detail} {fate}" if detail and fate else detail
+
+
 def _identities(ordered: Sequence[Incoming]) -> dict[str, str]:
     return {
         "sources": "\x1f".join([item.event.source for item in ordered]),
@@ -354,7 +491,8 @@ def _escaped(text: str) -> str:
 
 def _row(head: str, item: Incoming) -> str:
     """One line of COPY's text format."""
-    ordinal, event, project_id, _ = item
+    ordinal, event, project_id, _, _ = item
+    assert isinstance(event, UsageEvent)
     usage = event.usage
     get = usage.get
     return (
@@ -384,6 +522,7 @@ _FIELDS = ("occurred_at", "project", "model", "api_key", "agent", "session", "re
 def _content_of(item: Incoming) -> dict[str, object]:
     """What an event says, field by field, as a conflict compares it."""
     event = item.event
+    assert isinstance(event, UsageEvent)  # voids are compared by metering.judging
     content: dict[str, object] = {
         name: getattr(event, name) for name in _FIELDS if name != "project"
     }

@@ -49,12 +49,12 @@ def decode_structured(
         raise Refusal(Problem("wrong_shape", detail))
     if not isinstance(value, list):
         event = decode.judged(value, now, "", "", read_one)
-        return Sent([event], single=True, form=FORM, raws=raws)
+        return Sent([event], single=True, form=FORM, raws=raws, inside=_pointer)
     if not value:
         raise Refusal(Problem("empty_batch", "The array is empty; at least one event is needed."))
     decode.not_too_many(len(value))
     events = [decode.judged(one, now, f"/{n}", "", read_one) for n, one in enumerate(value)]
-    return Sent(events, single=False, form=FORM, raws=raws)
+    return Sent(events, single=False, form=FORM, raws=raws, inside=_pointer)
 
 
 def decode_binary(
@@ -70,7 +70,7 @@ def decode_binary(
     structured = f'{json.dumps(value)[:-1]}, "data": {text}}}'
     value["data"] = decode.parse(text)
     event = decode.judged(value, now, "", "", partial(read, backfill=backfill))
-    return Sent([event], single=True, form=FORM, raws=lambda: [structured])
+    return Sent([event], single=True, form=FORM, raws=lambda: [structured], inside=_pointer)
 
 
 def _unescaped(text: str) -> str:

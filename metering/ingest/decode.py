@@ -82,10 +82,11 @@ class Sent:
     form: str = "native"
     raws: Callable[[], Sequence[str]] = tuple  # the text of each event; asked for only if one fails
     keep_faults: bool = True
+    inside: Callable[[str], str] = str  # where a native event's field stands in this form's
 
-    def pointer(self, index: int) -> str:
-        """Where an event stands in the body, as a JSON pointer."""
-        return "" if self.single else f"/{index}"
+    def pointer(self, index: int, inside: str = "") -> str:
+        """Where an event, or a field of it, stands in the body, as a JSON pointer."""
+        return ("" if self.single else f"/{index}") + (self.inside(inside) if inside else "")
 
 
 _array = msgspec.json.Decoder(list[Wire])
