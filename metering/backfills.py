@@ -135,8 +135,11 @@ TAKE_BACK = """
     SET state = CASE state WHEN 'applied' THEN 'reverting' ELSE 'reverted' END,
         released_at = clock_timestamp(), attempts = 0, lease_token = NULL, lease_until = NULL,
         last_error = ''
-    WHERE organization_id = %s AND backfill_id = %s
-      AND state IN ('held', 'pending', 'failed', 'applied')
+    WHERE (organization_id, id) IN (
+        SELECT organization_id, id FROM metering_ingestbatch
+        WHERE organization_id = %s AND backfill_id = %s
+          AND state IN ('held', 'pending', 'failed', 'applied')
+        ORDER BY id FOR UPDATE)
 """
 
 

@@ -13,7 +13,7 @@ import pytest
 from django.db import connection
 
 from accounts.models import Organization
-from metering import rollup, store
+from metering import reverting, rollup, store
 from metering.ingest import app, pool
 from metering.store import Incoming, Stored
 from metering.usage.event import UsageEvent, read
@@ -143,7 +143,7 @@ def connect() -> psycopg.Connection[Any]:
 
 def apply_all() -> None:
     """Run the roll-up until nothing is open."""
-    while rollup.apply_pending():
+    while rollup.apply_pending() or reverting.apply_reverts():
         pass
 
 
