@@ -110,7 +110,8 @@ class Reply:
 
 TABLES = (
     "metering_reading, metering_readinghour, metering_ratingkey, metering_event, metering_eventkey,"
-    " metering_ingestbatch, metering_rejection, metering_void, metering_backfill"
+    " metering_ingestbatch, metering_rejection, metering_void, metering_backfill,"
+    " metering_reach"
 )
 
 

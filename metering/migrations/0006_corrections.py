@@ -54,6 +54,14 @@ CREATE TABLE metering_backfill (
 );
 CREATE INDEX metering_backfill_open ON metering_backfill (opened_at) WHERE state = 'open';
 
+-- How far back a replay of rejected events reached, where that was further than events may be late.
+CREATE TABLE metering_reach (
+    organization_id bigint      NOT NULL,
+    noted_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
+    reaches_back_to timestamptz NOT NULL,
+    PRIMARY KEY (organization_id, noted_at, reaches_back_to)
+);
+
 -- A batch of a backfill: which one, when that was closed or reverted, and the sums of its events.
 ALTER TABLE metering_ingestbatch
     ADD backfill_id bigint,
@@ -81,7 +89,7 @@ ALTER TABLE metering_ingestbatch
     DROP CONSTRAINT ingest_batch_applied_has_instant,
     ADD CONSTRAINT ingest_batch_applied_has_instant CHECK ((state = 'applied') = (applied_at IS NOT NULL)),
     DROP backfill_id, DROP released_at, DROP sums;
-DROP TABLE metering_backfill, metering_void;
+DROP TABLE metering_backfill, metering_void, metering_reach;
 DROP SEQUENCE metering_backfill_id_seq;
 """
 

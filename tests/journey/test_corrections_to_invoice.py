@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,11 +13,13 @@ from django.db import connection
 from accounts.models import Organization
 from billing import catalog, invoicing
 from billing.models import Invoice, Subscription
-from metering import backfills, readings
+from metering import backfills, readings, rejections
 from metering.ingest import doorbell
+from metering.models import Rejection
+from metering.rejections import Which
 from tests import build
 from tests.database.test_corrections import amend, event, send, void
-from tests.meter import apply_all, database, empty_meter
+from tests.meter import apply_all, database, empty_meter, make_body
 
 __all__ = ["database", "empty_meter"]
 
@@ -169,6 +172,29 @@ def test_what_is_only_held_or_was_never_in_reaches_no_bill(
     assert readings.changed_since(acme.pk, NOVEMBER + timedelta(days=1)) is None
     (november,) = close(subscription, DECEMBER)
     assert lines(november) == []
+
+
+def test_a_replay_of_what_was_rejected_long_ago_is_billed(
+    database: Database, acme: Organization, subscription: Subscription, billed: list[Invoice]
+) -> None:
+    """Kept for thirty days and as old as an event may be: older than a draft looks by itself."""
+    came_at, replayed_at = DECEMBER + timedelta(days=3), DECEMBER + timedelta(days=32)
+    (november,) = close(subscription, DECEMBER)
+    row, _ = build.make_key(organization=acme)
+    body = make_body(id="late", project="later", model="m", usage={"input": MTOK},
+                     occurred_at=(OCTOBER + timedelta(days=30)).isoformat())  # fmt: skip
+    Rejection.objects.create(
+        organization_id=acme.pk, id=1, digest=b"d", received_at=came_at, seen=1, batch_id=1,
+        api_key_id=row.pk, form="native", code="unknown_project", pointer="", detail="d",
+        event_id="late", raw=json.dumps(body), masked=False,
+    )  # fmt: skip
+    (december,) = close(subscription, JANUARY)
+    build.make_project(organization=acme, slug="later")
+    assert rejections.replay(acme.pk, Which(), now=replayed_at).taken == 1
+    apply_all()
+    assert (lines(november), lines(december)) == ([], [])
+    (january,) = close(subscription, FEBRUARY)
+    assert lines(january) == [(OCTOBER, "m", MTOK, 300)]
 
 
 def test_a_draft_looks_no_further_back_than_it_must(
