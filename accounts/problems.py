@@ -160,8 +160,8 @@ KINDS: dict[str, Kind] = {
     ),
     "already_voided": Kind(
         422,
-        "The event was taken back before, and another one counts",
-        "Correct the event that `detail` names.",
+        "The event was taken back before",
+        "Do what `detail` says: amend the newest, or send a new event.",
     ),
     "void_is_final": Kind(
         422, "A void cannot be taken back", "Send the usage again, as an event with a new id."

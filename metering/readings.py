@@ -19,6 +19,8 @@ from django.db import connection
 from accounts.models import Project
 from metering.found import FoundEvent as FoundEvent  # what `find_events` returns, for its callers
 from metering.found import Search, find
+from metering.taken_back import Corrections as Corrections  # what `voids_of` returns
+from metering.taken_back import voids_of as voids_of
 from metering.usage import registers
 
 STEPS = ("quarter_hour", "hour", "day", "week", "month", "total")

@@ -193,6 +193,33 @@ def test_an_event_sent_again_after_its_void_says_so(database: Database, acme: Or
     assert tokens(acme)["requests"] == 1
 
 
+def test_pages_can_tell_what_took_an_event_back(database: Database, acme: Organization) -> None:
+    number = opened(acme)
+    batch = send(database, acme, [event("a"), event("b"), event("c")]).batch_id
+    send(database, acme, [void("v", "a", "twice")])
+    amending = send(database, acme, [amend("n", "b")]).batch_id
+    boxed = send(database, acme, [event("d")], backfill_id=number).batch_id
+    backfills.revert(acme, number, now=NOW)
+    asked = [(batch, 0), (batch, 1), (batch, 2), (amending, 0), (boxed, 0)]
+    found = readings.voids_of(acme.pk, asked)
+    assert found.keys() == {(batch, 0), (batch, 1), (amending, 0), (boxed, 0)}
+    voided, amended = found[batch, 0].taken_back, found[batch, 1].taken_back
+    assert voided
+    assert (voided.by, voided.reason, voided.is_amendment, voided.is_applied) == (
+        "v", "twice", False, False,
+    )  # fmt: skip
+    assert amended
+    assert (amended.by, amended.is_amendment) == ("n", True)
+    assert found[amending, 0] == readings.Corrections(taken_back=None, amends="b")
+    reverted = found[boxed, 0].taken_back
+    assert reverted
+    assert (reverted.by, reverted.backfill) == (None, number)
+    apply_all()
+    after = readings.voids_of(acme.pk, asked)[batch, 0].taken_back
+    assert after
+    assert after.is_applied
+
+
 def test_what_takes_nothing_back_takes_no_id_either(
     database: Database, acme: Organization, globex: Organization
 ) -> None:
