@@ -20,18 +20,20 @@ _LOCK = 0x6B76_0000_0000_0000  # "kv"; the organization's number is added
 LOCK = "SELECT pg_advisory_xact_lock(%s)"
 
 PLACES = """
-    SELECT sent.source, sent.id, key.batch_id, key.ordinal
+    SELECT sent.source, sent.id, identity.batch_id, identity.ordinal
     FROM unnest(%(sources)s::text[], %(ids)s::text[]) AS sent (source, id)
-    JOIN metering_eventkey key
-      ON key.organization_id = %(organization_id)s AND key.source = sent.source
-     AND key.event_id = sent.id
+    JOIN metering_source source
+      ON source.organization_id = %(organization_id)s AND source.name = sent.source
+    JOIN metering_identity identity
+      ON identity.organization_id = %(organization_id)s AND identity.source_id = source.id
+     AND identity.id = metering_packed(sent.id)
 """
 # What stands at a place, what it took back if it is a correction, and what took it back.
 STANDING = """
     SELECT place.batch_id, place.ordinal, batch.received_at, event.occurred_at, event.project_id,
            CASE WHEN batch.state IN ('reverting', 'reverted') THEN batch.backfill_id END,
            own.target_batch_id, own.target_ordinal, own.reason,
-           taken.received_at, taken.is_amendment, taker.event_id
+           taken.received_at, taken.is_amendment, metering_unpacked(taker.id)
     FROM unnest(%(batch_ids)s::bigint[], %(ordinals)s::smallint[]) AS place (batch_id, ordinal)
     JOIN metering_ingestbatch batch
       ON batch.organization_id = %(organization_id)s AND batch.id = place.batch_id
@@ -44,7 +46,7 @@ STANDING = """
     LEFT JOIN metering_void taken
       ON taken.organization_id = %(organization_id)s AND taken.target_batch_id = place.batch_id
      AND taken.target_ordinal = place.ordinal
-    LEFT JOIN metering_eventkey taker
+    LEFT JOIN metering_identity taker
       ON taker.organization_id = %(organization_id)s AND taker.batch_id = taken.batch_id
      AND taker.ordinal = taken.ordinal
 """

@@ -1,4 +1,4 @@
-"""From what was sent to a verdict on each event: find its project, fingerprint it, store it."""
+"""From what was sent to a verdict on each event: find its project, store it."""
 
 from __future__ import annotations
 
@@ -23,11 +23,9 @@ from metering.store import (
 )
 from metering.usage.correction import Correction, Reported
 from metering.usage.event import Rejected, UsageEvent
-from metering.usage.fingerprint import fingerprint
 
 Verdict = Outcome | Rejected
 NO_PROJECT = 0  # no row has this number
-NO_CONTENT = bytes(16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +100,11 @@ def _placed(connection: Connection[Any], caller: Caller, sent: Sent) -> list[Inc
             placed.append(one)
         elif event is None:
             assert correction is not None
-            placed.append(Incoming(index, correction, NO_PROJECT, NO_CONTENT, correction))
+            placed.append(Incoming(index, correction, NO_PROJECT, correction))
         elif (project_id := rows[event.project]) is None:
             placed.append(_unknown_project(caller, event, sent.pointer(index)))
         else:
-            content = fingerprint(event, project_id)
-            placed.append(Incoming(index, event, project_id, content, correction))
+            placed.append(Incoming(index, event, project_id, correction))
     return placed
 
 

@@ -97,7 +97,7 @@ STATES = [('pending', 'Pending'), ('applied', 'Applied'), ('failed', 'Failed'), 
 
 
 class Migration(migrations.Migration):
-    dependencies = [('metering', '0004_quarantine')]
+    dependencies = [('metering', '0005_segments')]
     operations = [
         migrations.RunSQL(CREATE, DROP),
         migrations.CreateModel(

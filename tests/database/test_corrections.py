@@ -20,7 +20,6 @@ from metering import backfills, judging, readings, reverting, rollup, store
 from metering.store import Incoming, Outcome, Stored
 from metering.usage.correction import Correction
 from metering.usage.event import Rejected, UsageEvent
-from metering.usage.fingerprint import fingerprint
 from tests import build
 from tests.conftest import NOW
 from tests.database.test_rollup import expected, hours_off, summed
@@ -62,10 +61,10 @@ def send(
 
 def _incoming(ordinal: int, item: UsageEvent | Correction, project_id: int) -> Incoming:
     if isinstance(item, UsageEvent):
-        return Incoming(ordinal, item, project_id, fingerprint(item, project_id))
+        return Incoming(ordinal, item, project_id)
     if item.event is None:
-        return Incoming(ordinal, item, 0, bytes(16), item)
-    return Incoming(ordinal, item.event, project_id, fingerprint(item.event, project_id), item)
+        return Incoming(ordinal, item, 0, item)
+    return Incoming(ordinal, item.event, project_id, item)
 
 
 def said(stored: Stored) -> list[str]:
