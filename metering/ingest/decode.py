@@ -268,7 +268,7 @@ def _checked(values: tuple[object, ...]) -> tuple[Any, int]:
 # The careful way.
 
 
-def _careful(text: str, now: datetime, read: Read) -> Decoded:
+def _careful(text: str, now: datetime, read: Read = correction.read) -> Decoded:
     value = parse(text)
     if isinstance(value, dict):
         return [judged(value, now, "", "", read)]
@@ -281,7 +281,7 @@ def _careful(text: str, now: datetime, read: Read) -> Decoded:
     return [judged(item, now, f"/{index}", "", read) for index, item in enumerate(value)]
 
 
-def _careful_lines(text: str, now: datetime, read: Read) -> Decoded:
+def _careful_lines(text: str, now: datetime, read: Read = correction.read) -> Decoded:
     """NDJSON: a line that cannot be read spoils that line alone."""
     numbered = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip(" \t\r")]
     not_too_many(len(numbered))
