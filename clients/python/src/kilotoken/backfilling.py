@@ -57,7 +57,9 @@ class Backfills:
         """Let nothing in it count, for good: the ids of its events stay spent. Safe to repeat."""
         return self._ask("POST", f"/{number}/revert")
 
-    def _ask(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Any:
+    def _ask(
+        self, method: str, path: str, body: Mapping[str, object] | None = None
+    ) -> dict[str, Any]:
         connection = connect(self._url, self._timeout_s)
         try:
             sent = None if body is None else json.dumps(body)
@@ -129,7 +131,7 @@ def _wire(moment: datetime) -> str:
     return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _object(body: bytes) -> Mapping[str, Any]:
+def _object(body: bytes) -> dict[str, Any]:
     try:
         said = json.loads(body)
     except ValueError:
