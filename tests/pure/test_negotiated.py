@@ -1,6 +1,7 @@
 """Negotiated terms: worked to the cent, and what does not fit is refused at its field."""
 
 import json
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -33,22 +34,20 @@ FULL = {
     ],
     "charges": [{"code": "year", "kind": "commitment", "amount": "12000"}],
 }
-REFUSED = (
-    [
-        ({"currency": "USD"}, "/currency"),
-        ({"components": []}, "/components"),
-        ({"components": [component("a", price="-1")]}, "/components/0/price"),
-        ({"components": [component("a", price="NaN")]}, "/components/0/price"),
-        ({"components": [component("a", price=-1)]}, "/components/0/price"),
-        ({"components": [component("a", price="1")] * 2}, "/components/1/code"),
-        ({"discounts": [{"code": "a", "percent": "0"}]}, "/discounts/0/percent"),
-        ({"discounts": [{"code": "a", "percent": "100.1"}]}, "/discounts/0/percent"),
-        ({"discounts": [{"code": "a", "percent": "1.00001"}]}, "/discounts/0/percent"),
-        ({"discounts": [{"code": "a", "percent": 10}]}, "/discounts/0/percent"),
-        ({"discounts": [{"code": "a" * 61, "percent": "1"}]}, "/discounts/0/code"),
-        ({"charges": [{"code": "a", "kind": "gift", "amount": "1"}]}, "/charges/0/kind"),
-    ],
-)
+REFUSED = [
+    ({"currency": "USD"}, "/currency"),
+    ({"components": []}, "/components"),
+    ({"components": [component("a", price="-1")]}, "/components/0/price"),
+    ({"components": [component("a", price="NaN")]}, "/components/0/price"),
+    ({"components": [component("a", price=-1)]}, "/components/0/price"),
+    ({"components": [component("a", price="1")] * 2}, "/components/1/code"),
+    ({"discounts": [{"code": "a", "percent": "0"}]}, "/discounts/0/percent"),
+    ({"discounts": [{"code": "a", "percent": "100.1"}]}, "/discounts/0/percent"),
+    ({"discounts": [{"code": "a", "percent": "1.00001"}]}, "/discounts/0/percent"),
+    ({"discounts": [{"code": "a", "percent": 10}]}, "/discounts/0/percent"),
+    ({"discounts": [{"code": "a" * 61, "percent": "1"}]}, "/discounts/0/code"),
+    ({"charges": [{"code": "a", "kind": "gift", "amount": "1"}]}, "/charges/0/kind"),
+]
 
 
 def rated(document: dict[str, Any], *usage: Any) -> list[RatedLine]:
@@ -171,3 +170,17 @@ def test_the_schema_takes_what_the_parser_takes(document: dict[str, Any]) -> Non
 def test_the_schema_refuses_what_the_parser_refuses(document: dict[str, Any], pointer: str) -> None:
     beyond = {"/components/1/code", "/discounts/0/percent"}  # repeats, and bounds of a decimal
     assert pointer in beyond or list(VALID.iter_errors(document))
+
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "negotiated.md"
+
+
+def test_the_example_of_the_reference_is_rated_as_it_says() -> None:
+    (example,) = re.findall(r"```json\n(.*?)```", REFERENCE.read_text(), re.DOTALL)
+    listed = terms(component("input", price="0.40"), component("output", price="1.20"))
+    of = whole(merged(listed, parse_agreement(json.loads(example))))
+    usage = [used(100 * MTOK, model="qwen-plus"), used(50 * MTOK, "output", model="qwen-plus")]
+    found = bill(usage, of, Facts(ZoneInfo("UTC")))
+    assert [paper.minor for paper in found.paper] == [4500, 3200, 2300]
+    (other,) = rate([used(MTOK, "output", model="other")], of)
+    assert other.amount == Decimal("1.20")
