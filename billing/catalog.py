@@ -16,15 +16,13 @@ from functools import lru_cache
 from django.db import transaction
 from django.db.models import Max, Min, Q
 
+from billing import carrying
 from billing.models import Invoice, Tariff, TariffVersion
 from billing.presets import PRESETS
 from billing.rating.period import Period, quarter_hour
 from billing.rating.rate import PricedTerms
 from billing.rating.tariff import Terms, parse
 
-# What of Terms.asks_for the readings and the invoices carry by now; nothing is priced wrongly
-# because a document can say more than they do.
-CARRIED: frozenset[str] = frozenset()
 CORRECTION_AGE_MAX = timedelta(days=366)  # a year and a day: beyond that, agree on it in writing
 
 
@@ -174,11 +172,8 @@ def _check(document: Mapping[str, object], currency: str, valid_from: datetime) 
             f"The document is in {terms.currency} and the tariff in {currency}; "
             "make a tariff for each currency."
         )
-    if not_carried := terms.asks_for - CARRIED:
-        raise TariffRefused(
-            f"Readings and invoices do not carry {', '.join(sorted(not_carried))} yet, and would "
-            "charge too little: leave it out, or rate events with `manage.py rate`."
-        )
+    if refusals := carrying.refusals(terms):
+        raise TariffRefused(" ".join(refusals))
     if quarter_hour(valid_from) != valid_from:
         raise TariffRefused("A version must start on a quarter-hour: readings are no finer.")
 

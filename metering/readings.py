@@ -7,7 +7,7 @@ begin at local midnight of the zone asked for, whatever the clocks do there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
@@ -44,6 +44,9 @@ class SliceUsage(NamedTuple):
     register: str
     region: str
     service_class: str
+    input_band: int  # the largest limit that the request's whole input was above, or 0
+    thinking: bool  # whether the request reasoned
+    attributes: tuple[str, ...]  # such as media_input, in alphabetical order
     quantity: int
 
 
@@ -142,13 +145,14 @@ USED_BY_QUARTER = """
 USAGE_IN = (
     USED.format(only="TRUE")  # noqa: S608
     + """
-    SELECT used.number, key.model, used.register, key.region, key.service_class, sum(used.quantity)
+    SELECT used.number, key.model, used.register, key.region, key.service_class, key.input_band,
+           key.thinking, key.attributes, sum(used.quantity)
     FROM used
     JOIN metering_ratingkey key
       ON key.organization_id = %(organization_id)s AND key.id = used.rating_key_id
     WHERE %(project_id)s::bigint IS NULL OR key.project_id = %(project_id)s
-    GROUP BY used.number, key.model, used.register, key.region, key.service_class
-    ORDER BY 1, 2, 3, 4, 5
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+    ORDER BY 1, 2, 3, 4, 5, 6, 7, 8
 """
 )
 
@@ -167,7 +171,10 @@ def usage_in(
             **_parts(slices),
         },
     )
-    return [SliceUsage._make((*row[:5], int(row[5]))) for row in rows]
+    return [
+        SliceUsage._make((*row[:7], tuple(row[7].split(",")) if row[7] else (), int(row[8])))
+        for row in rows
+    ]
 
 
 def _parts(slices: Sequence[Slice]) -> Parameters:
@@ -197,6 +204,44 @@ def _parts(slices: Sequence[Slice]) -> Parameters:
 
 def _hour(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+REGISTERS = """
+    SELECT DISTINCT register FROM metering_readinghour
+    WHERE organization_id = %(organization_id)s
+      AND starts_at >= date_bin('1 hour', %(start)s, '2000-01-01T00:00Z') AND starts_at < %(end)s
+"""
+LOAD = """
+    SELECT {api_key}, reading.starts_at, sum(reading.quantity)
+    FROM metering_reading reading
+    JOIN metering_ratingkey key
+      ON key.organization_id = reading.organization_id AND key.id = reading.rating_key_id
+    WHERE reading.organization_id = %(organization_id)s
+      AND reading.starts_at >= %(start)s AND reading.starts_at < %(end)s
+      AND reading.register = ANY(%(registers)s)
+    GROUP BY 1, 2 ORDER BY 1, 2
+"""
+
+
+def load_in(
+    organization_id: int,
+    start: datetime,
+    end: datetime,
+    *,
+    counts: Callable[[str], bool],
+    by_key: bool = False,
+) -> dict[str, dict[datetime, int]]:
+    """What was used in each quarter-hour, by API key or ("") altogether; idle ones are left out.
+
+    `counts` says which registers belong to it: a load adds up what is alike.
+    """
+    parameters: Parameters = {"organization_id": organization_id, "start": start, "end": end}
+    found = [register for (register,) in _rows(REGISTERS, parameters) if counts(register)]
+    load: dict[str, dict[datetime, int]] = {}
+    sql = LOAD.format(api_key="key.api_key" if by_key else "''")
+    for api_key, starts_at, quantity in _rows(sql, {**parameters, "registers": found}):
+        load.setdefault(api_key, {})[starts_at] = int(quantity)
+    return load
 
 
 TOKENS_BY_PROJECT = (
@@ -391,7 +436,8 @@ FRESHNESS = """
            count(*) FILTER (WHERE state = 'failed'),
            floor(extract(epoch FROM clock_timestamp()
                          - min(received_at) FILTER (WHERE state = 'pending'))),
-           (SELECT count(*) FROM (SELECT FROM metering_event_overflow LIMIT 100000) AS overflow)
+           (SELECT coalesce(sum(cardinality(ordinals)), 0)
+            FROM (SELECT ordinals FROM metering_segment_overflow LIMIT 1000) AS overflow)
     FROM metering_ingestbatch
     WHERE state <> 'applied'
       AND (%(organization_id)s::bigint IS NULL OR organization_id = %(organization_id)s)
