@@ -16,16 +16,16 @@ from typing import Any, NamedTuple
 
 from django.db import connection
 
-from metering.usage import registers
+from metering.usage import bands, registers
 from metering.usage.event import AHEAD_MAX
 
-LIMIT_MAX = 200
+LIMIT_MAX = 1_000
 BATCHES_AT_ONCE = (64, 512, 2_048)  # the first look is small: most pages fill from it
 EVENTS_LOOKED_AT_MAX = 200_000  # of a page; counted by what their batches accepted
 QUARTER = timedelta(minutes=15)
 
 
-class Place(NamedTuple):
+class EventPlace(NamedTuple):
     """Where an event lies: its batch, and its place in the request. It never changes."""
 
     batch_id: int
@@ -58,14 +58,26 @@ class FoundEvent:
     applied_at: datetime | None
 
     @property
-    def place(self) -> Place:
-        return Place(self.batch_id, self.ordinal)
+    def place(self) -> EventPlace:
+        return EventPlace(self.batch_id, self.ordinal)
 
     @property
     def quarter_hour(self) -> datetime:
         """The start of the quarter-hour that it is summed in."""
         moment = self.occurred_at.astimezone(UTC)
         return moment.replace(minute=moment.minute // 15 * 15, second=0, microsecond=0)
+
+    @property
+    def input_band(self) -> int:
+        return bands.band(self.usage)
+
+    @property
+    def thinking(self) -> bool:
+        return self.usage.get("reasoning", 0) > 0
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        return bands.attributes(self.usage)
 
     def as_sent(self) -> str:
         """The native event, rebuilt from what is stored; sent again, it is a duplicate.
@@ -85,7 +97,7 @@ class FoundEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
+class EventSearch:
     """Which events; what is None does not matter."""
 
     event_id: str | None = None
@@ -98,15 +110,15 @@ class Search:
     session: str | None = None
     start: datetime | None = None  # of occurred_at, half-open
     end: datetime | None = None
-    before: Place | None = None  # the cursor: older than this one
+    before: EventPlace | None = None  # the cursor: older than this one
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class EventPage:
     """Some events, newest first, and where to go on; `looked_back_to` where the walk was cut."""
 
     events: list[FoundEvent]
-    next: Place | None
+    next: EventPlace | None
     looked_back_to: datetime | None = None
 
 
@@ -188,7 +200,7 @@ class _Batch(NamedTuple):
     accepted: int
 
 
-def find(organization_id: int, search: Search, *, limit: int = 50) -> Page:
+def event_page(organization_id: int, search: EventSearch, *, limit: int = 50) -> EventPage:
     """The newest events that match, newest first: by arrival, and within a request by place."""
     limit = min(limit, LIMIT_MAX)
     found: list[FoundEvent] = []
@@ -197,32 +209,32 @@ def find(organization_id: int, search: Search, *, limit: int = 50) -> Page:
         rows = _look(organization_id, search, batches, places, limit=limit + 1 - len(found))
         found += _with_identity(organization_id, rows)
         if len(found) > limit:
-            return Page(found[:limit], found[limit - 1].place)
+            return EventPage(found[:limit], found[limit - 1].place)
         if is_last:
             oldest = batches[-1]
-            return Page(found, Place(oldest.id, 0), oldest.received_at)
-    return Page(found, None)
+            return EventPage(found, EventPlace(oldest.id, 0), oldest.received_at)
+    return EventPage(found, None)
 
 
-def one(
-    organization_id: int, place: Place, *, project_id: int | None = None
+def event_at(
+    organization_id: int, place: EventPlace, *, project_id: int | None = None
 ) -> FoundEvent | None:
     """The event at a place, if there is one (in this project, where one is named)."""
-    search = Search(batch_id=place.batch_id, project_id=project_id)
+    search = EventSearch(batch_id=place.batch_id, project_id=project_id)
     for batches, _ in _walk(organization_id, search, [place]):
         rows = _look(organization_id, search, batches, [place], limit=1)
         return next(iter(_with_identity(organization_id, rows)), None)
     return None
 
 
-def _places(organization_id: int, search: Search) -> list[Place]:
+def _places(organization_id: int, search: EventSearch) -> list[EventPlace]:
     named = {"event_id": search.event_id, "source": search.source}
     rows = _rows(PLACES, {"organization_id": organization_id, **named})
-    return [Place._make(row) for row in rows]
+    return [EventPlace._make(row) for row in rows]
 
 
 def _walk(
-    organization_id: int, search: Search, places: Sequence[Place] | None
+    organization_id: int, search: EventSearch, places: Sequence[EventPlace] | None
 ) -> Iterator[tuple[list[_Batch], bool]]:
     """The batches to look into, from the newest back; the last ones say that the walk is cut."""
     parameters: Parameters = {
@@ -248,7 +260,7 @@ def _walk(
         size = next(sizes, size)
 
 
-def _only(search: Search, places: Sequence[Place] | None) -> list[int] | None:
+def _only(search: EventSearch, places: Sequence[EventPlace] | None) -> list[int] | None:
     if places is not None:
         return sorted({place.batch_id for place in places})
     return None if search.batch_id is None else [search.batch_id]
@@ -267,9 +279,9 @@ def _within(batches: Sequence[_Batch], events: int) -> list[_Batch]:
 
 def _look(
     organization_id: int,
-    search: Search,
+    search: EventSearch,
     batches: Sequence[_Batch],
-    places: Sequence[Place] | None,
+    places: Sequence[EventPlace] | None,
     *,
     limit: int,
 ) -> list[tuple[Any, ...]]:

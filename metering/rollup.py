@@ -387,7 +387,7 @@ def rebuild(organization_id: int) -> None:
     Waits for roll-ups under way, and they wait for it. Rating keys stay, so nothing else changes.
     """
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_lock_of(organization_id)])
+        lock_alone(cursor, organization_id)
         for table in ("metering_reading", "metering_readinghour"):
             cursor.execute(f"DELETE FROM {table} WHERE organization_id = %s", [organization_id])  # noqa: S608
         _add(cursor, OF_ORGANIZATION, {"organization_id": organization_id})
@@ -398,6 +398,11 @@ _LOCK = 0x6B74_0000_0000_0000  # "kt"; the organization's number is added
 
 def _lock_of(organization_id: int) -> int:
     return _LOCK + organization_id
+
+
+def lock_alone(cursor: CursorWrapper, organization_id: int) -> None:
+    """Keep roll-ups and rebuilds of this organization out for the rest of the transaction."""
+    cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_lock_of(organization_id)])
 
 
 def _share(organization_ids: Sequence[int]) -> None:

@@ -1,0 +1,163 @@
+"""The fates of all events of a stretch of time, added up: none is missing and none counts twice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from accounts.models import Organization
+from billing import standing, subscriptions
+from billing.fates import Fate, Reason, Verdict, first, of_event
+from billing.models import Subscription
+from billing.rating.period import Period
+from billing.rating.scope import REQUESTS, What
+from billing.standing import Standing
+from metering import readings
+from metering.readings import Tally
+
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)  # the meter takes nothing from before, or after
+END = datetime(2201, 1, 1, tzinfo=UTC)
+AHEAD_MAX = timedelta(days=1)  # an event may happen a little after now
+
+
+@dataclass(slots=True)
+class Reckoning:
+    """Events by their fate, and quantities by theirs: of a register that is shared between lines
+    each line's part counts for itself."""
+
+    verdicts: Counter[Verdict] = field(default_factory=Counter)
+    quantities: dict[Fate, Counter[str]] = field(
+        default_factory=lambda: {fate: Counter() for fate in Fate}
+    )
+
+    @property
+    def events(self) -> dict[Fate, int]:
+        """How many events met each fate; every fate is named."""
+        sums = dict.fromkeys(Fate, 0)
+        for verdict, events in self.verdicts.items():
+            sums[verdict.fate] += events
+        return sums
+
+    def tokens(self, fate: Fate) -> int:
+        """The tokens of all registers that count tokens."""
+        return sum(
+            quantity
+            for register, quantity in self.quantities[fate].items()
+            if readings.is_token(register)
+        )
+
+    def total(self) -> Counter[str]:
+        """Everything together, by register; events are counted as requests."""
+        whole: Counter[str] = Counter({REQUESTS: sum(self.verdicts.values())})
+        for quantities in self.quantities.values():
+            whole.update(quantities)
+        return whole
+
+    def add(self, other: Reckoning) -> None:
+        """Take over another stretch of time."""
+        self.verdicts.update(other.verdicts)
+        for fate, quantities in other.quantities.items():
+            self.quantities[fate].update(quantities)
+
+
+def of_period(subscription: Subscription, period: Period, now: datetime) -> Reckoning:
+    """The fates of the events of one billing period. Goes through all of them."""
+    stands = standing.of(subscription, period, now)
+    tallies = readings.tallies(
+        subscription.organization_id,
+        [segment.start for segment in stands.segments],
+        period.end,
+        seen_until=stands.seen_until,
+    )
+    reckoning = Reckoning()
+    on_documents: Counter[tuple[int, What]] = Counter()
+    for tally in tallies:
+        verdict, places = _verdict(stands, tally)
+        reckoning.verdicts[verdict] += tally.events
+        if places is None:
+            reckoning.quantities[verdict.fate].update(tally.quantities)
+        else:
+            on_documents.update(places)
+    for (slice_, what), quantity in on_documents.items():
+        for fate, part in _spread(stands, slice_, what, quantity):
+            reckoning.quantities[fate][what.register] += part
+    return reckoning
+
+
+def of_organization(organization: Organization, now: datetime) -> Reckoning:
+    """The fates of all its events, whenever they happened. Goes through all of them."""
+    whole = Reckoning()
+    for stretch in _tiling(organization, now):
+        whole.add(stretch)
+    return whole
+
+
+def _tiling(organization: Organization, now: datetime) -> Iterator[Reckoning]:
+    """Every billing period, and every gap in which nobody was subscribed."""
+    reached = BEGINNING
+    every = organization.subscriptions.select_related("organization", "tariff")
+    for subscription in every.order_by("starts_at"):
+        yield _of_gap(organization.pk, reached, subscription.starts_at)
+        reached = subscription.starts_at
+        until = min(now + AHEAD_MAX, subscription.ends_at or END)
+        while reached < until:
+            period = subscriptions.period_at(subscription, reached)
+            yield of_period(subscription, period, now)
+            reached = period.end
+    yield _of_gap(organization.pk, reached, END)
+
+
+def _of_gap(organization_id: int, start: datetime, end: datetime) -> Reckoning:
+    reckoning = Reckoning()
+    for tally in readings.tallies(organization_id, [start], end) if start < end else []:
+        verdict = of_event(tally.kind.batch_state, unbilled=Reason.NO_SUBSCRIPTION)
+        reckoning.verdicts[verdict] += tally.events
+        reckoning.quantities[verdict.fate].update(tally.quantities)
+    return reckoning
+
+
+def _verdict(stands: Standing, tally: Tally) -> tuple[Verdict, dict[tuple[int, What], int] | None]:
+    """The fate of events of a kind; and, where documents decided it, the usage they decided on."""
+    kind = tally.kind
+    segment = stands.segments[kind.slice]
+    quantities = {REQUESTS: tally.events} | tally.quantities
+    used = {_what(tally, register): quantity for register, quantity in quantities.items()}
+    registers = [
+        first(stands.fates_of(shares, what))
+        for what in used
+        if (shares := stands.shares_of(segment, what)) or what.register != REQUESTS
+    ]
+    verdict = of_event(
+        kind.batch_state,
+        unbilled=stands.unbilled,
+        late=kind.applied_late,
+        registers=registers,
+    )
+    decided_before = (
+        kind.batch_state != "applied" or stands.unbilled is not None or kind.applied_late
+    )
+    if decided_before:
+        return verdict, None
+    return verdict, {
+        (kind.slice, what): quantity for what, quantity in used.items() if what.register != REQUESTS
+    }
+
+
+def _what(tally: Tally, register: str) -> What:
+    kind = tally.kind
+    return What(kind.model, register, kind.region, kind.service_class, kind.input_band,
+                kind.thinking, kind.attributes)  # fmt: skip
+
+
+def _spread(stands: Standing, slice_: int, what: What, quantity: int) -> Iterator[tuple[Fate, int]]:
+    """Fill the lines in the order they were poured; late usage, not billed yet, lies on top."""
+    shares = stands.shares_of(stands.segments[slice_], what)
+    fates: Sequence[Fate] = stands.fates_of(shares, what)
+    sizes: Iterable[int] = [share.quantity for share in stands.on_documents(shares)] or [quantity]
+    for fate, size in zip(fates, sizes, strict=True):
+        yield fate, min(size, quantity)
+        quantity -= min(size, quantity)
+    if quantity:
+        yield fates[-1], quantity
