@@ -22,6 +22,7 @@ from billing.rating.paper import printed_minor
 from billing.rating.period import Period
 from billing.rating.rate import Drained
 from billing.rating.usage import PricedTerms
+from metering import readings
 
 # An event may be 35 days old when it is accepted; two days more for clocks and slow hands.
 LATE_USAGE_MAX = timedelta(days=37)
@@ -92,7 +93,7 @@ class Earlier:
 
 
 def may_have_changed(subscription: Subscription, period: Period) -> list[PeriodOf]:
-    """The organization's billed periods that late usage or a corrected tariff may have changed.
+    """The organization's billed periods that late or corrected usage or tariffs may have changed.
 
     Also those of its earlier subscriptions: whoever changed the tariff still owes them.
     """
@@ -102,13 +103,18 @@ def may_have_changed(subscription: Subscription, period: Period) -> list[PeriodO
         currency=subscription.tariff.currency,
         period_end__lte=period.start,
     ).order_by("period_start")
-    billed_periods = list(earlier.values_list("subscription", "period_start", "period_end"))
+    fields = ("subscription", "period_start", "period_end", "created_at")
+    billed_periods = list(earlier.values_list(*fields))
     if not billed_periods:
         return []
     # The last one's close saw what was applied, and known, before its end; all else is news.
-    news = billed_periods[-1][2]
-    since = min(news - LATE_USAGE_MAX, _corrected_since(subscription, news - CLOCKS_APART_MAX))
-    found = [(of, Period(start, end)) for of, start, end in billed_periods if end > since]
+    _, _, news, drafted_at = billed_periods[-1]
+    since = min(
+        news - LATE_USAGE_MAX,
+        _corrected_since(subscription, news - CLOCKS_APART_MAX),
+        _usage_changed_since(subscription, min(news, drafted_at) - CLOCKS_APART_MAX),
+    )
+    found = [(of, Period(start, end)) for of, start, end, _ in billed_periods if end > since]
     known = {subscription.pk: subscription}
     others = {of for of, _ in found} - known.keys()
     if others:
@@ -147,6 +153,12 @@ def _corrected_since(subscription: Subscription, known_after: datetime) -> datet
         tariff__subscriptions__organization=subscription.organization, known_at__gt=known_after
     )
     reach: datetime | None = new.aggregate(first=Min("valid_from"))["first"]
+    return reach or known_after
+
+
+def _usage_changed_since(subscription: Subscription, known_after: datetime) -> datetime:
+    """How far back the corrections and backfills that came after an instant reach."""
+    reach = readings.changed_since(subscription.organization_id, known_after)
     return reach or known_after
 
 

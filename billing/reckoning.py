@@ -112,7 +112,11 @@ def _tiling(organization: Organization, now: datetime) -> Iterator[Reckoning]:
 def _of_gap(organization_id: int, start: datetime, end: datetime) -> Reckoning:
     reckoning = Reckoning()
     for tally in readings.tallies(organization_id, [start], end) if start < end else []:
-        verdict = of_event(tally.kind.batch_state, unbilled=Reason.NO_SUBSCRIPTION)
+        verdict = of_event(
+            tally.kind.batch_state,
+            taken_back=_taken_back(tally),
+            unbilled=Reason.NO_SUBSCRIPTION,
+        )
         reckoning.verdicts[verdict] += tally.events
         reckoning.quantities[verdict.fate].update(tally.quantities)
     return reckoning
@@ -129,20 +133,23 @@ def _verdict(stands: Standing, tally: Tally) -> tuple[Verdict, dict[tuple[int, W
         for what in used
         if (shares := stands.shares_of(segment, what)) or what.register != REQUESTS
     ]
+    late = kind.applied_late and not stands.is_settled(segment, used)
     verdict = of_event(
         kind.batch_state,
+        taken_back=_taken_back(tally),
         unbilled=stands.unbilled,
-        late=kind.applied_late,
+        late=late,
         registers=registers,
     )
-    decided_before = (
-        kind.batch_state != "applied" or stands.unbilled is not None or kind.applied_late
-    )
-    if decided_before:
+    if verdict.fate is Fate.VOID or kind.batch_state != "applied" or stands.unbilled or late:
         return verdict, None
     return verdict, {
         (kind.slice, what): quantity for what, quantity in used.items() if what.register != REQUESTS
     }
+
+
+def _taken_back(tally: Tally) -> Reason | None:
+    return Reason(tally.kind.taken_back) if tally.kind.taken_back else None
 
 
 def _what(tally: Tally, register: str) -> What:

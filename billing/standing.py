@@ -8,7 +8,7 @@ on no document: then the issued lines of the same model and register tell what i
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -45,6 +45,7 @@ class Standing:
     seen_until: datetime | None  # what was applied before is on the documents, and nothing later
     segments: Sequence[Segment]
     shares: Mapping[Place, Sequence[Share]]
+    rated: Mapping[LineKey, int]  # how much now goes onto each line
     carried: Mapping[LineKey, Carried]
 
     def segment_at(self, moment: datetime) -> Segment:
@@ -73,6 +74,13 @@ class Standing:
         alike = [key for key in others if (key.model, key.register) == (what.model, what.register)]
         return [first(of_line(key, others) for key in alike) if alike else Fate.PENDING]
 
+    def is_settled(self, segment: Segment, used: Iterable[What]) -> bool:
+        """Whether documents carry the lines of some usage exactly as they are rated now."""
+        keys = {share.key for what in used for share in self.shares_of(segment, what)}
+        return all(
+            key in self.carried and self.carried[key].quantity == self.rated[key] for key in keys
+        )
+
     def was_late(self, applied_at: datetime | None) -> bool:
         """Whether a batch was applied after the last document that looked at the period."""
         assert self.seen_until is not None or self.unbilled is not None
@@ -97,7 +105,9 @@ def of(subscription: Subscription, period: Period, now: datetime) -> Standing:
     lines = _lines(subscription, period)
     (metered,) = pricing.meter([(subscription, period)])
     shares: dict[Place, list[Share]] = defaultdict(list)
+    rated_now: Counter[LineKey] = Counter()
     for share in metered.shares(pricing.past_of(metered)):
+        rated_now[share.key] += share.quantity
         shares[share.segment.start, share.what].append(share)
     return Standing(
         subscription=subscription,
@@ -106,6 +116,7 @@ def of(subscription: Subscription, period: Period, now: datetime) -> Standing:
         seen_until=_seen_until(own, documents, lines, subscription, period) if own else None,
         segments=segments(metered.stretches),
         shares=shares,
+        rated=rated_now,
         carried=_carried(lines),
     )
 

@@ -25,7 +25,7 @@ from billing.rating.rate import Segment, Share
 from billing.rating.scope import REQUESTS, What
 from billing.standing import Standing
 from metering import readings
-from metering.readings import EventPlace, FoundEvent
+from metering.readings import Corrections, EventPlace, FoundEvent
 
 AVERAGE_DIGITS = 12  # decimals of an average; an exact amount has all of its own
 
@@ -61,6 +61,7 @@ class Trail:
 
     event: FoundEvent
     verdict: Verdict
+    corrections: Corrections | None  # None: nothing took it back, and it takes nothing back
     registers: Sequence[RegisterTrail]
     period: Period | None = None
     segment: Segment | None = None  # the stretch of time without a change of prices
@@ -92,9 +93,10 @@ def follow(organization: Organization, event: FoundEvent, now: datetime) -> Trai
     """Follow one event as far as it has come."""
     stands = standing.at(organization, event.quarter_hour, now)
     reading = readings.reading_of(organization.pk, event)
-    verdict = verdict_of(event, stands)
+    corrections = readings.voids_of(organization.pk, [event.place]).get(event.place)
+    verdict = verdict_of(event, stands, corrections)
     if stands is None:
-        return Trail(event, verdict, [
+        return Trail(event, verdict, corrections, [
             RegisterTrail(register, quantity, reading.get(register), 0, None, [], None, False)
             for register, quantity in event.usage.items()
         ])  # fmt: skip
@@ -103,6 +105,7 @@ def follow(organization: Organization, event: FoundEvent, now: datetime) -> Trai
     return Trail(
         event=event,
         verdict=verdict,
+        corrections=corrections,
         registers=[
             _register(
                 stands, segment, what, quantity, reading.get(what.register) if is_in else None
@@ -119,6 +122,8 @@ def verdicts(
     organization: Organization, events: Iterable[FoundEvent], now: datetime
 ) -> dict[EventPlace, Verdict]:
     """The fates of some events; each billing period among them is rated once."""
+    events = list(events)
+    corrections = readings.voids_of(organization.pk, [event.place for event in events])
     stood: list[Standing] = []
     found = {}
     for event in events:
@@ -126,25 +131,34 @@ def verdicts(
         stands = next((one for one in stood if moment in one.period), None)
         if stands is None and (stands := standing.at(organization, moment, now)):
             stood.append(stands)
-        found[event.place] = verdict_of(event, stands)
+        found[event.place] = verdict_of(event, stands, corrections.get(event.place))
     return found
 
 
-def verdict_of(event: FoundEvent, stands: Standing | None) -> Verdict:
+def verdict_of(
+    event: FoundEvent, stands: Standing | None, corrections: Corrections | None = None
+) -> Verdict:
     """The fate of one event in a period that stands like this; None: nobody subscribed."""
+    taken_back = _taken_back(corrections)
     if stands is None:
-        return of_event(event.batch_state, unbilled=Reason.NO_SUBSCRIPTION)
+        return of_event(event.batch_state, taken_back=taken_back, unbilled=Reason.NO_SUBSCRIPTION)
     segment = stands.segment_at(event.quarter_hour)
+    used = [what for what, quantity in _used(event, stands, segment) if quantity]
     return of_event(
         event.batch_state,
+        taken_back=taken_back,
         unbilled=stands.unbilled,
-        late=stands.was_late(event.applied_at),
-        registers=[
-            first(stands.fates_of(stands.shares_of(segment, what), what))
-            for what, quantity in _used(event, stands, segment)
-            if quantity
-        ],
+        late=stands.was_late(event.applied_at) and not stands.is_settled(segment, used),
+        registers=[first(stands.fates_of(stands.shares_of(segment, what), what)) for what in used],
     )
+
+
+def _taken_back(corrections: Corrections | None) -> Reason | None:
+    """What took the event back, once the readings know of it; until then it counts."""
+    taken = corrections.taken_back if corrections else None
+    if taken is None or taken.by is None or not taken.is_applied:
+        return None
+    return Reason.AMENDED if taken.is_amendment else Reason.VOIDED
 
 
 def _used(event: FoundEvent, stands: Standing, segment: Segment) -> list[tuple[What, int]]:

@@ -46,6 +46,7 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     _page("Dashboard", "speed", "admin:index"),
                     _page("Pipeline", "water", "console:pipeline"),
+                    _page("Backfills", "history", "console:backfills"),
                     _page("Events", "search", "console:events"),
                 ],
             },

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import connection
 
-from metering import rollup
+from metering import netting
 from metering.found import FoundEvent
 
 READING = """
@@ -52,4 +52,4 @@ def stand_still(organization_id: int) -> None:
     has seen exactly the batches applied before, by the database's clock, and none applied later.
     """
     with connection.cursor() as cursor:
-        rollup.lock_alone(cursor, organization_id)
+        netting.lock(cursor, [organization_id], alone=[organization_id])

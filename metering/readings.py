@@ -25,6 +25,8 @@ from metering.found import event_at as event_at
 from metering.found import event_page as event_page
 from metering.quarters import reading_of as reading_of
 from metering.quarters import stand_still as stand_still
+from metering.taken_back import Corrections as Corrections
+from metering.taken_back import voids_of as voids_of
 from metering.tallies import Tally as Tally
 from metering.tallies import tallies as tallies
 from metering.usage import registers
@@ -439,15 +441,15 @@ def dimension_values(
 
 
 FRESHNESS = """
-    SELECT count(*) FILTER (WHERE state = 'pending'),
-           coalesce(sum(accepted) FILTER (WHERE state = 'pending'), 0),
+    SELECT count(*) FILTER (WHERE state <> 'failed'),
+           coalesce(sum(accepted) FILTER (WHERE state <> 'failed'), 0),
            count(*) FILTER (WHERE state = 'failed'),
-           floor(extract(epoch FROM clock_timestamp()
-                         - min(received_at) FILTER (WHERE state = 'pending'))),
+           floor(extract(epoch FROM clock_timestamp() - min(coalesce(released_at, received_at))
+                                                        FILTER (WHERE state <> 'failed'))),
            (SELECT coalesce(sum(cardinality(ordinals)), 0)
             FROM (SELECT ordinals FROM metering_segment_overflow LIMIT 1000) AS overflow)
     FROM metering_ingestbatch
-    WHERE state <> 'applied'
+    WHERE state IN ('pending', 'failed', 'reverting')
       AND (%(organization_id)s::bigint IS NULL OR organization_id = %(organization_id)s)
 """
 
@@ -459,6 +461,28 @@ def freshness(organization_id: int | None = None) -> Freshness:
     )
     oldest = None if oldest_s is None else max(0, int(oldest_s))
     return Freshness(batches, int(events), failed, oldest, overflow)
+
+
+CHANGED_SINCE = """
+    SELECT least(
+        (SELECT min(reaches_back_to) FROM metering_void
+         WHERE organization_id = %(organization_id)s AND received_at > %(moment)s),
+        (SELECT min(starts_at) FROM metering_backfill
+         WHERE organization_id = %(organization_id)s AND closed_at IS NOT NULL
+           AND greatest(closed_at, reverted_at) > %(moment)s),
+        (SELECT min(reaches_back_to) FROM metering_reach
+         WHERE organization_id = %(organization_id)s AND noted_at > %(moment)s))
+"""
+
+
+def changed_since(organization_id: int, moment: datetime) -> datetime | None:
+    """How far back corrections, backfills and replays that came after a moment may have reached.
+
+    None: no further than events may be late. What was only ever held is in no reading.
+    """
+    parameters = {"organization_id": organization_id, "moment": moment}
+    ((reach,),) = _rows(CHANGED_SINCE, parameters)
+    return reach if reach is None else reach.astimezone(UTC)
 
 
 def _rows(sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:

@@ -29,6 +29,7 @@ class Kind:
     thinking: bool
     attributes: tuple[str, ...]
     batch_state: str
+    taken_back: str  # voided or amended, where what did so is in the readings; or else ""
     applied_late: bool  # at or after the instant that was asked for
     registers: tuple[str, ...]  # those above zero
 
@@ -54,6 +55,8 @@ TALLIES = """
                coalesce(event.reasoning, 0) > 0 AS thinking,
                coalesce(more.attributes, '') AS attributes,
                batch.state,
+               CASE WHEN taker.state IS DISTINCT FROM 'applied' THEN ''
+                    WHEN void.is_amendment THEN 'amended' ELSE 'voided' END AS taken_back,
                coalesce(batch.applied_at >= %(seen_until)s, false) AS applied_late,
                concat_ws(',', CASE WHEN event.input > 0 THEN 'input' END,
                    CASE WHEN event.cache_read > 0 THEN 'cache_read' END,
@@ -66,6 +69,11 @@ TALLIES = """
         JOIN metering_event event
           ON event.organization_id = batch.organization_id AND event.batch_id = batch.id
          AND event.received_at = batch.received_at
+        LEFT JOIN metering_void void
+          ON void.organization_id = %(organization_id)s AND void.target_batch_id = event.batch_id
+         AND void.target_ordinal = event.ordinal
+        LEFT JOIN metering_ingestbatch taker
+          ON taker.organization_id = %(organization_id)s AND taker.id = void.batch_id
         LEFT JOIN LATERAL (
             SELECT sum(one.value::bigint) FILTER (
                        WHERE one.key ~ '^(input|cache_)' AND one.key !~ '_(hours|seconds)$')
@@ -96,8 +104,8 @@ TALLIES = """
     GROUP BY {kind}, one.key
 """
 _KIND = (
-    "slice, model, region, service_class, input_band, thinking, attributes, state, applied_late,"
-    " registers"
+    "slice, model, region, service_class, input_band, thinking, attributes, state, taken_back,"
+    " applied_late, registers"
 )
 
 
@@ -136,9 +144,10 @@ def tallies(
 
 def _tally(found: dict[Kind, Tally], *columns: Any) -> Tally:
     """The tally of a row's kind; its lists are texts with commas."""
-    slice_, model, region, service_class, band, thinking, attributes, state, late, used = columns
+    *before, attributes, state, taken_back, late, used = columns
+    slice_, model, region, service_class, band, thinking = before
     kind = Kind(slice_, model, region, service_class, band, thinking, _listed(attributes), state,
-                late, _listed(used))  # fmt: skip
+                taken_back, late, _listed(used))  # fmt: skip
     return found.setdefault(kind, Tally(kind))
 
 
