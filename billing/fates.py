@@ -115,6 +115,11 @@ def of_line(key: LineKey, besides: Collection[LineKey] = ()) -> Fate:
     return Fate.BILLED if key.unit_price or in_packages else Fate.FREE
 
 
+def of_register(fate: Fate) -> Verdict:
+    """The fate that documents decided on, with its reason."""
+    return Verdict(fate, _OF_REGISTERS[fate])
+
+
 def of_event(
     batch_state: str,
     *,
@@ -142,5 +147,4 @@ def of_event(
         return Verdict(Fate.PENDING, Reason.DIFFERENCE_DUE)
     if not registers:
         return Verdict(Fate.FREE, Reason.NOTHING_USED)
-    fate = first(registers)
-    return Verdict(fate, _OF_REGISTERS[fate])
+    return of_register(first(registers))

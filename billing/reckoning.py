@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from accounts.models import Organization
 from billing import standing, subscriptions
-from billing.fates import Fate, Reason, Verdict, first, of_event
+from billing.fates import Fate, Reason, Verdict, first, of_event, of_register
 from billing.models import Subscription
 from billing.rating.period import Period
 from billing.rating.scope import REQUESTS, What
@@ -24,13 +24,11 @@ AHEAD_MAX = timedelta(days=1)  # an event may happen a little after now
 
 @dataclass(slots=True)
 class Reckoning:
-    """Events by their fate, and quantities by theirs: of a register that is shared between lines
-    each line's part counts for itself."""
+    """Events by their fate and its reason, and quantities by theirs: of a register that is shared
+    between lines each line's part counts for itself."""
 
     verdicts: Counter[Verdict] = field(default_factory=Counter)
-    quantities: dict[Fate, Counter[str]] = field(
-        default_factory=lambda: {fate: Counter() for fate in Fate}
-    )
+    used: dict[Verdict, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
 
     @property
     def events(self) -> dict[Fate, int]:
@@ -40,26 +38,35 @@ class Reckoning:
             sums[verdict.fate] += events
         return sums
 
-    def tokens(self, fate: Fate) -> int:
-        """The tokens of all registers that count tokens."""
-        return sum(
-            quantity
-            for register, quantity in self.quantities[fate].items()
-            if readings.is_token(register)
-        )
+    @property
+    def quantities(self) -> dict[Fate, Counter[str]]:
+        """How much of each register met each fate; every fate is named."""
+        sums: dict[Fate, Counter[str]] = {fate: Counter() for fate in Fate}
+        for verdict, used in self.used.items():
+            sums[verdict.fate].update(used)
+        return sums
 
     def total(self) -> Counter[str]:
         """Everything together, by register; events are counted as requests."""
-        whole: Counter[str] = Counter({REQUESTS: sum(self.verdicts.values())})
-        for quantities in self.quantities.values():
-            whole.update(quantities)
-        return whole
+        return sum(self.used.values(), Counter({REQUESTS: self.verdicts.total()}))
+
+    def in_readings(self) -> Counter[str]:
+        """What of it the readings hold: neither what is on its way nor what was taken back."""
+        out = {Reason.NOT_APPLIED, Reason.FAILED, Reason.HELD}
+        counted = Reckoning()
+        for verdict, events in self.verdicts.items():
+            if verdict.fate is not Fate.VOID and verdict.reason not in out:
+                counted.verdicts[verdict] = events
+        for verdict, used in self.used.items():
+            if verdict.fate is not Fate.VOID and verdict.reason not in out:
+                counted.used[verdict] = used
+        return counted.total()
 
     def add(self, other: Reckoning) -> None:
         """Take over another stretch of time."""
         self.verdicts.update(other.verdicts)
-        for fate, quantities in other.quantities.items():
-            self.quantities[fate].update(quantities)
+        for verdict, used in other.used.items():
+            self.used[verdict].update(used)
 
 
 def of_period(subscription: Subscription, period: Period, now: datetime) -> Reckoning:
@@ -77,12 +84,12 @@ def of_period(subscription: Subscription, period: Period, now: datetime) -> Reck
         verdict, places = _verdict(stands, tally)
         reckoning.verdicts[verdict] += tally.events
         if places is None:
-            reckoning.quantities[verdict.fate].update(tally.quantities)
+            reckoning.used[verdict].update(tally.quantities)
         else:
             on_documents.update(places)
     for (slice_, what), quantity in on_documents.items():
         for fate, part in _spread(stands, slice_, what, quantity):
-            reckoning.quantities[fate][what.register] += part
+            reckoning.used[of_register(fate)][what.register] += part
     return reckoning
 
 
@@ -118,7 +125,7 @@ def _of_gap(organization_id: int, start: datetime, end: datetime) -> Reckoning:
             unbilled=Reason.NO_SUBSCRIPTION,
         )
         reckoning.verdicts[verdict] += tally.events
-        reckoning.quantities[verdict.fate].update(tally.quantities)
+        reckoning.used[verdict].update(tally.quantities)
     return reckoning
 
 
