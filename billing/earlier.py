@@ -15,7 +15,7 @@ from django.db.models import Min, QuerySet, Sum
 
 from billing import subscriptions
 from billing.lines import rated
-from billing.models import Invoice, InvoiceLine, Subscription, TariffVersion
+from billing.models import Invoice, InvoiceLine, NegotiatedTerms, Subscription, TariffVersion
 from billing.rating.difference import still_owed
 from billing.rating.line import ALLOWANCE, RatedLine
 from billing.rating.paper import printed_minor
@@ -148,12 +148,17 @@ def before(periods: Sequence[PeriodOf]) -> list[PeriodOf]:
 
 
 def _corrected_since(subscription: Subscription, known_after: datetime) -> datetime:
-    """How far back the versions that became known after an instant reach."""
+    """How far back the versions and agreements that became known after an instant reach."""
     new = TariffVersion.objects.filter(
         tariff__subscriptions__organization=subscription.organization, known_at__gt=known_after
     )
-    reach: datetime | None = new.aggregate(first=Min("valid_from"))["first"]
-    return reach or known_after
+    agreed = NegotiatedTerms.objects.filter(
+        subscription__organization=subscription.organization, known_at__gt=known_after
+    )
+    reaches: list[datetime | None] = [
+        rows.aggregate(first=Min("valid_from"))["first"] for rows in (new, agreed)
+    ]
+    return min((reach for reach in reaches if reach), default=known_after)
 
 
 def _usage_changed_since(subscription: Subscription, known_after: datetime) -> datetime:
