@@ -14,7 +14,7 @@ from django.db import connection
 
 from accounts.models import Organization
 from metering import rollup, store
-from metering.ingest import app, pool
+from metering.ingest import app, door, pool
 from metering.store import Incoming, Stored
 from metering.usage.event import UsageEvent, read
 from metering.usage.fingerprint import fingerprint
@@ -73,7 +73,7 @@ class Door:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         return self.call({
             "REQUEST_METHOD": "POST",
-            "PATH_INFO": app.EVENTS_PATH,
+            "PATH_INFO": door.EVENTS_PATH,
             "QUERY_STRING": query,
             "CONTENT_LENGTH": str(len(data)),
             "CONTENT_TYPE": media_type,
@@ -126,7 +126,8 @@ def empty_meter(transactional_db: None) -> Iterator[None]:
 def _empty() -> None:
     with connection.cursor() as cursor:
         cursor.execute(f"TRUNCATE {TABLES}")
-    app._known.forget()
+    door.callers.forget()
+    door.allowances.forget()
 
 
 @pytest.fixture
