@@ -19,7 +19,16 @@ from django.conf import settings
 
 from accounts.problems import Problem
 from metering.ingest import answer as answers
-from metering.ingest import cloudevents, decode, doorbell, otlp, otlp_answer, quarantine, request
+from metering.ingest import (
+    boxes,
+    cloudevents,
+    decode,
+    doorbell,
+    otlp,
+    otlp_answer,
+    quarantine,
+    request,
+)
 from metering.ingest.answer import Answer
 from metering.ingest.callers import Caller, Callers, may_report
 from metering.ingest.decode import Refusal, Sent
@@ -153,12 +162,16 @@ def _decoded(admitted: Admitted, body: bytes) -> Sent | Export:
     kind, now = admitted.kind, admitted.caller.now()
     if isinstance(kind, Traces):
         return otlp.decode(body, as_json=kind.as_json, now=now)
+    span = boxes.span_of(admitted.caller, kind.parameters.backfill)
     match kind.form:
         case Form.JSON | Form.LINES:
-            return decode.decode(body, lines=kind.form is Form.LINES, now=now)
+            lines = kind.form is Form.LINES
+            return decode.decode(body, lines=lines, now=now, backfill=span)
         case Form.BINARY:
-            return cloudevents.decode_binary(admitted.request.headers, body, now=now)
-    return cloudevents.decode_structured(body, batch=kind.form is Form.CLOUDEVENTS, now=now)
+            headers = admitted.request.headers
+            return cloudevents.decode_binary(headers, body, now=now, backfill=span)
+    batch = kind.form is Form.CLOUDEVENTS
+    return cloudevents.decode_structured(body, batch=batch, now=now, backfill=span)
 
 
 def answer(admitted: Admitted, sent: Sent | Export, *, request_id: str) -> Answer:
@@ -166,12 +179,13 @@ def answer(admitted: Admitted, sent: Sent | Export, *, request_id: str) -> Answe
     if not admitted.caller.active:
         raise _kept(admitted.caller, sent)
     kind = admitted.kind
-    batches = [sent] if isinstance(sent, Sent) else sent.batches()
-    atomic = isinstance(kind, Events) and kind.parameters.atomic
-    return told(
-        admitted, sent, [take(admitted.caller, one, atomic=atomic) for one in batches],
-        request_id=request_id,
-    )  # fmt: skip
+    if isinstance(sent, Export):
+        taken = [take(admitted.caller, one, atomic=False) for one in sent.batches()]
+    else:
+        assert isinstance(kind, Events)
+        asked = kind.parameters
+        taken = [take(admitted.caller, sent, atomic=asked.atomic, backfill_id=asked.backfill)]
+    return told(admitted, sent, taken, request_id=request_id)
 
 
 def told(
