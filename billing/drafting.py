@@ -16,6 +16,7 @@ from billing.rating.difference import still_owed
 from billing.rating.line import RatedLine
 from billing.rating.paper import printed
 from billing.rating.period import Period
+from metering import readings
 
 
 def owed(subscription: Subscription, period: Period) -> list[RatedLine]:
@@ -34,7 +35,11 @@ def draft(subscription: Subscription, period: Period) -> Invoice:
 
 
 def write_draft(subscription: Subscription, period: Period) -> Invoice:
-    """The same, inside the caller's transaction and without a savepoint of its own."""
+    """The same, inside the caller's transaction and without a savepoint of its own.
+
+    The readings stand still meanwhile: the document has seen what was applied before it was made.
+    """
+    readings.stand_still(subscription.organization_id)
     overlapping = subscription.invoices.filter(
         status=Invoice.Status.DRAFT, period_start__lt=period.end, period_end__gt=period.start
     )

@@ -177,7 +177,7 @@ def _decoded(admitted: Admitted, body: bytes) -> Sent | Export:
 def answer(admitted: Admitted, sent: Sent | Export, *, request_id: str) -> Answer:
     """Store what was sent; the answer to it. An export is stored batch by batch."""
     if not admitted.caller.active:
-        raise _kept(admitted.caller, sent)
+        raise _kept(admitted, sent)
     kind = admitted.kind
     if isinstance(sent, Export):
         taken = [take(admitted.caller, one, atomic=False) for one in sent.batches()]
@@ -241,8 +241,10 @@ def _suspended(more: str) -> Refusal:
     return Refusal(Problem("organization_suspended", f"The organization is suspended. {more}"))
 
 
-def _kept(caller: Caller, sent: Sent | Export) -> Refusal:
+def _kept(admitted: Admitted, sent: Sent | Export) -> Refusal:
     """Keep all of it among the rejections, to be replayed when the suspension ends."""
+    caller, kind = admitted.caller, admitted.kind
+    backfill_id = kind.parameters.backfill if isinstance(kind, Events) else None
     for one in [sent] if isinstance(sent, Sent) else sent.batches():
         verdicts = [
             event if isinstance(event, Rejected) else _while_suspended(one.pointer(index))
@@ -251,7 +253,7 @@ def _kept(caller: Caller, sent: Sent | Export) -> Refusal:
         with connected() as connection:
             quarantine.keep(
                 connection, caller.organization_id, caller.api_key_id,
-                quarantine.faults(one, verdicts), form=one.form, batch_id=None,
+                quarantine.faults(one, verdicts), form=one.form, batch_id=None, backfill_id=backfill_id,
             )  # fmt: skip
     return _suspended(
         f"Of this request {len(sent.events)} events were kept among the rejections, uncounted; "
