@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from django.db.models import Min, QuerySet, Sum
 
 from billing import subscriptions
+from billing.documents import Document, Documents
 from billing.lines import rated
 from billing.models import Invoice, InvoiceLine, Subscription, TariffVersion
 from billing.rating.difference import still_owed
@@ -91,45 +92,40 @@ class Earlier:
         ).exclude(usage_start__in=self.rated_anew)
 
 
-def may_have_changed(subscription: Subscription, period: Period) -> list[PeriodOf]:
+def may_have_changed(
+    subscription: Subscription, period: Period, documents: Documents
+) -> list[PeriodOf]:
     """The organization's billed periods that late usage or a corrected tariff may have changed.
 
     Also those of its earlier subscriptions: whoever changed the tariff still owes them.
     """
-    earlier = Invoice.objects.filter(
-        organization=subscription.organization_id,
-        status=Invoice.Status.ISSUED,
-        currency=subscription.tariff.currency,
-        period_end__lte=period.start,
-    ).order_by("period_start")
-    billed_periods = list(earlier.values_list("subscription", "period_start", "period_end"))
-    if not billed_periods:
+    billed = [
+        one
+        for one in documents.issued
+        if one.currency == subscription.tariff.currency and one.period.end <= period.start
+    ]
+    if not billed:
         return []
     # The last one's close saw what was applied, and known, before its end; all else is news.
-    news = billed_periods[-1][2]
-    since = min(news - LATE_USAGE_MAX, _corrected_since(subscription, news - CLOCKS_APART_MAX))
-    found = [(of, Period(start, end)) for of, start, end in billed_periods if end > since]
+    news = billed[-1].period.end
+    tariffs = _tariffs(subscription, billed)
+    since = min(news - LATE_USAGE_MAX, _corrected_since(tariffs, news - CLOCKS_APART_MAX))
+    found = [one for one in billed if one.period.end > since]
     known = {subscription.pk: subscription}
-    others = {of for of, _ in found} - known.keys()
+    others = {one.subscription_id for one in found} - known.keys()
     if others:
         known |= Subscription.objects.select_related("organization", "tariff").in_bulk(others)
-    return [(known[of], of_period) for of, of_period in found]
+    return [(known[one.subscription_id], one.period) for one in found]
 
 
-def unbilled(subscription: Subscription, period: Period) -> list[PeriodOf]:
+def unbilled(subscription: Subscription, period: Period, documents: Documents) -> list[PeriodOf]:
     """The organization's periods before this one that no issued invoice is of."""
-    organization_id = subscription.organization_id
-    issued = set(
-        Invoice.objects.filter(
-            organization=organization_id, status=Invoice.Status.ISSUED
-        ).values_list("subscription", "period_start")
-    )
-    siblings = Subscription.objects.filter(organization=organization_id)
+    siblings = Subscription.objects.filter(organization=subscription.organization_id)
     return [
         (sibling, ended)
         for sibling in siblings.select_related("organization", "tariff").order_by("starts_at")
         for ended in subscriptions.periods_ended(sibling, period.start)
-        if (sibling.pk, ended.start) not in issued
+        if ended not in documents.billed(sibling)
     ]
 
 
@@ -137,15 +133,24 @@ def before(periods: Sequence[PeriodOf]) -> list[PeriodOf]:
     """The periods besides these that documents do not tell of, up to the last of these."""
     known = {period.start for _, period in periods}
     last = max(periods, key=lambda of_period: of_period[1].start)
-    others = {of[1].start: of for of in [*may_have_changed(*last), *unbilled(*last)]}
+    documents = Documents.of(last[0].organization_id)
+    found = [*may_have_changed(*last, documents), *unbilled(*last, documents)]
+    others = {of_period[1].start: of_period for of_period in found}
     return [others[start] for start in sorted(others.keys() - known)]
 
 
-def _corrected_since(subscription: Subscription, known_after: datetime) -> datetime:
+def _tariffs(subscription: Subscription, billed: Sequence[Document]) -> list[int]:
+    """The tariffs that documents were billed by: mostly the one that is in force."""
+    others = {one.subscription_id for one in billed} - {subscription.pk}
+    if not others:
+        return [subscription.tariff_id]
+    of_others = Subscription.objects.filter(pk__in=others).values_list("tariff", flat=True)
+    return [subscription.tariff_id, *of_others]
+
+
+def _corrected_since(tariff_ids: Sequence[int], known_after: datetime) -> datetime:
     """How far back the versions that became known after an instant reach."""
-    new = TariffVersion.objects.filter(
-        tariff__subscriptions__organization=subscription.organization, known_at__gt=known_after
-    )
+    new = TariffVersion.objects.filter(tariff__in=tariff_ids, known_at__gt=known_after)
     reach: datetime | None = new.aggregate(first=Min("valid_from"))["first"]
     return reach or known_after
 

@@ -445,6 +445,28 @@ def freshness(organization_id: int | None = None) -> Freshness:
     return Freshness(batches, int(events), failed, oldest, overflow)
 
 
+class NotApplied(NamedTuple):
+    """Batches that are stored and not in the readings: those to come, and those that failed."""
+
+    pending: int
+    failed: int
+
+
+NOT_APPLIED = """
+    SELECT count(*) FILTER (WHERE state = 'pending'), count(*) FILTER (WHERE state = 'failed')
+    FROM metering_ingestbatch
+    WHERE state <> 'applied' AND organization_id = %(organization_id)s
+      AND received_at < %(received_before)s
+"""
+
+
+def batches_not_applied(organization_id: int, *, received_before: datetime) -> NotApplied:
+    """How many of an organization's batches of before an instant are not in the readings."""
+    parameters = {"organization_id": organization_id, "received_before": received_before}
+    (row,) = _rows(NOT_APPLIED, parameters)
+    return NotApplied(*row)
+
+
 def _rows(sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
