@@ -45,10 +45,10 @@ class IngestBatch(models.Model):
 
 
 class EventKey(models.Model):
-    """The identity of an event, unique for good: (organization, source, id), and its fingerprint.
+    """The identity of an event, unique for good: (organization, source, id). A view.
 
-    Narrow and not partitioned by time, because a unique key and time partitions exclude each
-    other. `batch_id` and `ordinal` lead to the event itself.
+    Its table, `metering_identity`, is narrow and not partitioned by time, because a unique key and
+    time partitions exclude each other. `batch_id` and `ordinal` lead to the event itself.
     """
 
     pk = models.CompositePrimaryKey("organization_id", "source", "event_id")
@@ -57,7 +57,6 @@ class EventKey(models.Model):
     event_id = models.TextField()
     batch_id = models.BigIntegerField()
     ordinal = models.SmallIntegerField()
-    fingerprint = models.BinaryField()
 
     class Meta:
         managed = False
@@ -65,7 +64,11 @@ class EventKey(models.Model):
 
 
 class UsageEvent(models.Model):
-    """One reported fact of use, immutable. Its source and id stand in EventKey, once."""
+    """One reported fact of use, immutable. Its source and id stand in EventKey, once.
+
+    A view: events lie in `metering_segment`, a row of arrays for each batch, and the names they
+    repeat in `metering_attribution` (`metering.segments`, `metering.names`).
+    """
 
     pk = models.CompositePrimaryKey("organization_id", "batch_id", "ordinal")
     organization_id = models.BigIntegerField()
@@ -86,6 +89,7 @@ class UsageEvent(models.Model):
     output = models.BigIntegerField(null=True)
     reasoning = models.BigIntegerField(null=True)
     other = models.JSONField(null=True)
+    attribution_id = models.IntegerField()
 
     class Meta:
         managed = False
@@ -104,6 +108,9 @@ class RatingKey(models.Model):
     agent = models.TextField()
     region = models.TextField()
     service_class = models.TextField()
+    input_band = models.BigIntegerField(db_default=0)
+    thinking = models.BooleanField(db_default=False)
+    attributes = models.TextField(db_default="")
 
     class Meta:
         managed = False

@@ -44,6 +44,9 @@ class SliceUsage(NamedTuple):
     register: str
     region: str
     service_class: str
+    input_band: int  # the largest limit that the request's whole input was above, or 0
+    thinking: bool  # whether the request reasoned
+    attributes: tuple[str, ...]  # such as media_input, in alphabetical order
     quantity: int
 
 
@@ -142,13 +145,14 @@ USED_BY_QUARTER = """
 USAGE_IN = (
     USED.format(only="TRUE")  # noqa: S608
     + """
-    SELECT used.number, key.model, used.register, key.region, key.service_class, sum(used.quantity)
+    SELECT used.number, key.model, used.register, key.region, key.service_class, key.input_band,
+           key.thinking, key.attributes, sum(used.quantity)
     FROM used
     JOIN metering_ratingkey key
       ON key.organization_id = %(organization_id)s AND key.id = used.rating_key_id
     WHERE %(project_id)s::bigint IS NULL OR key.project_id = %(project_id)s
-    GROUP BY used.number, key.model, used.register, key.region, key.service_class
-    ORDER BY 1, 2, 3, 4, 5
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+    ORDER BY 1, 2, 3, 4, 5, 6, 7, 8
 """
 )
 
@@ -167,7 +171,10 @@ def usage_in(
             **_parts(slices),
         },
     )
-    return [SliceUsage._make((*row[:5], int(row[5]))) for row in rows]
+    return [
+        SliceUsage._make((*row[:7], tuple(row[7].split(",")) if row[7] else (), int(row[8])))
+        for row in rows
+    ]
 
 
 def _parts(slices: Sequence[Slice]) -> Parameters:
@@ -429,7 +436,8 @@ FRESHNESS = """
            count(*) FILTER (WHERE state = 'failed'),
            floor(extract(epoch FROM clock_timestamp()
                          - min(received_at) FILTER (WHERE state = 'pending'))),
-           (SELECT count(*) FROM (SELECT FROM metering_event_overflow LIMIT 100000) AS overflow)
+           (SELECT coalesce(sum(cardinality(ordinals)), 0)
+            FROM (SELECT ordinals FROM metering_segment_overflow LIMIT 1000) AS overflow)
     FROM metering_ingestbatch
     WHERE state <> 'applied'
       AND (%(organization_id)s::bigint IS NULL OR organization_id = %(organization_id)s)

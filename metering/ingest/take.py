@@ -1,4 +1,4 @@
-"""From what was sent to a verdict on each event: find its project, fingerprint it, store it."""
+"""From what was sent to a verdict on each event: find its project, store it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from metering.ingest.decode import Sent
 from metering.ingest.pool import connected
 from metering.store import AllOrNothing, Incoming, Outcome, Status, Stored, store
 from metering.usage.event import Rejected, UsageEvent
-from metering.usage.fingerprint import fingerprint
 
 Verdict = Outcome | Rejected
 
@@ -85,7 +84,7 @@ def _placed(connection: Connection[Any], caller: Caller, sent: Sent) -> list[Inc
         elif (project_id := rows[event.project]) is None:
             placed.append(_unknown_project(caller, event, sent.pointer(index)))
         else:
-            placed.append(Incoming(index, event, project_id, fingerprint(event, project_id)))
+            placed.append(Incoming(index, event, project_id))
     return placed
 
 

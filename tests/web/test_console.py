@@ -25,6 +25,7 @@ from console import health
 from console.staff import spread
 from metering.models import IngestBatch
 from tests import build
+from tests.meter import plant_event
 
 SEPTEMBER = datetime(2026, 9, 1, tzinfo=UTC)
 OCTOBER = datetime(2026, 10, 1, tzinfo=UTC)
@@ -95,16 +96,10 @@ def make_batch(organization: Organization, number: int, state: str, received_at=
                 *("boom" if state == "failed" else "", received_at if state == "applied" else None),
             ],
         )
-        cursor.execute(
-            "INSERT INTO metering_eventkey VALUES (%s, 'test', %s, %s, 0, '\\x00')",
-            [organization.pk, f"evt-{number}", number],
-        )
-        cursor.execute(
-            "INSERT INTO metering_event (received_at, occurred_at, organization_id, batch_id,"
-            " project_id, ordinal, model, input, agent)"
-            " VALUES (%s, %s, %s, %s, %s, 0, %s, 77123, 'planner')",
-            [received_at, received_at, organization.pk, number, project.pk, CANARY],
-        )
+        plant_event(
+            cursor, organization.pk, number, received_at, event_id=f"evt-{number}",
+            project_id=project.pk, model=CANARY, agent="planner", usage={"input": 77123},
+        )  # fmt: skip
 
 
 def text(response) -> str:
