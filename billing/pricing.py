@@ -176,4 +176,7 @@ def _usage(piece: readings.Slice, found: readings.SliceUsage) -> Usage:
         region=found.region,
         service_class=found.service_class,
         quantity=found.quantity,
+        input_band=found.input_band,
+        thinking=found.thinking,
+        attributes=found.attributes,
     )

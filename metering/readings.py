@@ -19,7 +19,7 @@ from django.db import connection
 from accounts.models import Project
 from metering.found import FoundEvent as FoundEvent  # what `find_events` returns, for its callers
 from metering.found import Search, find
-from metering.usage import registers
+from metering.usage import bands, registers
 
 STEPS = ("quarter_hour", "hour", "day", "week", "month", "total")
 QUARTER, HOUR, MOMENT = timedelta(minutes=15), timedelta(hours=1), timedelta(microseconds=1)
@@ -100,6 +100,16 @@ def is_token(register: str) -> bool:
 def register_label(register: str) -> str:
     """A register's name for people."""
     return registers.label(register)
+
+
+def input_limits() -> tuple[int, ...]:
+    """The sizes of a request's whole input at which readings are told apart, in tokens."""
+    return bands.LIMITS
+
+
+def request_attributes() -> tuple[str, ...]:
+    """The attributes of requests that readings are told apart by."""
+    return tuple(bands.ATTRIBUTES)
 
 
 def register_unit(register: str) -> str:

@@ -38,7 +38,8 @@ def rate(
     """
     pieces = cut(stretches)
     rating = _Rating(stretches, Counter(drained or {}))
-    by_piece = summed(usage, [segment for _, segment in pieces])
+    boundaries = frozenset[int]().union(*(one.terms.boundaries for one in stretches))
+    by_piece = summed(usage, [segment for _, segment in pieces], boundaries)
     for (stretch, segment), here in zip(pieces, by_piece, strict=True):
         place = _Place(stretch, segment)
         rating.assign(place, rating.drain(place, here))

@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import pairwise
 
@@ -34,15 +34,27 @@ def cut(stretches: Sequence[PricedTerms]) -> list[tuple[int, Segment]]:
     ]
 
 
-def summed(usage: Iterable[Usage], pieces: Sequence[Segment]) -> list[Counter[What]]:
-    """Sum the usage of each segment. What is finer than a segment must not change the lines."""
+def summed(
+    usage: Iterable[Usage], pieces: Sequence[Segment], boundaries: Collection[int]
+) -> list[Counter[What]]:
+    """Sum the usage of each segment. What is finer than a segment must not change the lines.
+
+    Nor must bands of input that are finer than the boundaries at which some price changes.
+    """
     starts = [piece.start for piece in pieces]
+    bands: dict[int, int] = {}
     sums: list[Counter[What]] = [Counter() for _ in pieces]
     for item in usage:
         index = bisect_right(starts, item.start) - 1
         if index < 0 or item.end > pieces[index].end:
             raise ValueError(f"usage from {item.start} to {item.end} must lie within one segment")
-        sums[index][item.what] += item.quantity
+        what = item.what
+        if what.input_band:
+            if what.input_band not in bands:
+                below = (size for size in boundaries if size <= what.input_band)
+                bands[what.input_band] = max(below, default=0)
+            what = what._replace(input_band=bands[what.input_band])
+        sums[index][what] += item.quantity
     return sums
 
 
