@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from billing import catalog
+from billing import negotiations
 from billing.models import Subscription
 from billing.rating.charge import Basis, Facts, Load
 from billing.rating.commitment import Commitment
@@ -69,7 +69,7 @@ def _peaks_before(demand: Demand, subscription: Subscription, period: Period) ->
     """The measured demand of the periods before in which the tariff charged it, oldest first."""
     peaks = []
     for of, before in _periods_before(subscription, period, demand.ratchet_months):
-        stretches = catalog.terms_in(of.tariff, before)
+        stretches = negotiations.terms_in(of, before)
         then = [one for one in _demands(stretches) if one.code == demand.code]
         for one in then:
             measured = Facts(zone=ZoneInfo(of.zone), load=_load(of, before, then))

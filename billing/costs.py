@@ -15,13 +15,14 @@ from billing.rating import money
 from billing.rating.charge import MINOR
 from billing.rating.flat import Flat
 from billing.rating.graduated import Graduated
+from billing.rating.negotiated import Agreement
 from billing.rating.package import Package
 from billing.rating.paper import printed_minor
 from billing.rating.period import QUARTER, Period, quarter_hour
 from billing.rating.price_series import PriceSeries
 from billing.rating.rate import RatedLine
 from billing.rating.request_size import RequestSize
-from billing.rating.scope import When
+from billing.rating.scope import Scope, When
 from billing.rating.tariff import Allowance, RateComponent, Terms, parse
 from billing.rating.time_of_use import TimeOfUse
 from billing.rating.volume import Volume
@@ -259,7 +260,28 @@ def _weekdays(days: Sequence[str]) -> str:
 _WORKDAYS = ("mon", "tue", "wed", "thu", "fri")
 
 
+def discount_sentences(agreement: Agreement) -> list[str]:
+    """What is taken off listed prices, one sentence for each discount."""
+    return [
+        f"{discount.percent.normalize():f}% off the listed price of {_discounted(discount.scope)}."
+        for discount in agreement.discounts
+    ]
+
+
+def _discounted(scope: Scope) -> str:
+    """In words, what a discount is on."""
+    usage = _registers(scope.registers) if scope.registers else "everything"
+    parts = [f"{usage} of {_models(scope.models or ('*',), 'any model')}"]
+    if scope.regions is not None:
+        parts.append("in " + ", ".join(scope.regions))
+    if scope.service_classes is not None:
+        parts.append("served as " + ", ".join(scope.service_classes))
+    return ", ".join([*parts, *_conditions(scope.when)])
+
+
 def _guards(component: RateComponent) -> Iterator[str]:
+    if component.negotiated:
+        yield "negotiated"
     if component.regions is not None:
         yield "in " + ", ".join(component.regions)
     if component.service_classes is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import NamedTuple, Self
 
 from billing.models import Invoice, Subscription
@@ -13,11 +14,12 @@ from billing.rating.period import Period
 class Document(NamedTuple):
     """One invoice, as far as another period's asks about it."""
 
+    period: Period
     pk: int
     subscription_id: int
     status: str
     currency: str
-    period: Period
+    created_at: datetime
     replaced_by: int | None
 
 
@@ -31,12 +33,10 @@ class Documents:
     def of(cls, organization_id: int) -> Self:
         """What there is now. Whoever decides by it holds the lock of the subscriptions."""
         rows = Invoice.objects.filter(organization=organization_id).order_by("period_start", "pk")
-        columns = ("pk", "subscription_id", "status", "currency", "replaced_by")
+        columns = ("pk", "subscription_id", "status", "currency", "created_at", "replaced_by")
+        found = rows.values_list("period_start", "period_end", *columns)
         return cls([
-            Document(pk, of, status, currency, Period(start, end), replaced_by)
-            for pk, of, status, currency, replaced_by, start, end in rows.values_list(
-                *columns, "period_start", "period_end"
-            )
+            Document(Period(start, end), *others) for start, end, *others in found
         ])  # fmt: skip
 
     @property

@@ -14,15 +14,16 @@ from datetime import datetime, timedelta
 from django.db.models import Min, QuerySet, Sum
 
 from billing import subscriptions
-from billing.documents import Document, Documents
+from billing.documents import Documents
 from billing.lines import rated
-from billing.models import Invoice, InvoiceLine, Subscription, TariffVersion
+from billing.models import Invoice, InvoiceLine, NegotiatedTerms, Subscription, TariffVersion
 from billing.rating.difference import still_owed
 from billing.rating.line import ALLOWANCE, RatedLine
 from billing.rating.paper import printed_minor
 from billing.rating.period import Period
 from billing.rating.rate import Drained
 from billing.rating.usage import PricedTerms
+from metering import readings
 
 # An event may be 35 days old when it is accepted; two days more for clocks and slow hands.
 LATE_USAGE_MAX = timedelta(days=37)
@@ -95,7 +96,7 @@ class Earlier:
 def may_have_changed(
     subscription: Subscription, period: Period, documents: Documents
 ) -> list[PeriodOf]:
-    """The organization's billed periods that late usage or a corrected tariff may have changed.
+    """The organization's billed periods that late or corrected usage or tariffs may have changed.
 
     Also those of its earlier subscriptions: whoever changed the tariff still owes them.
     """
@@ -107,9 +108,12 @@ def may_have_changed(
     if not billed:
         return []
     # The last one's close saw what was applied, and known, before its end; all else is news.
-    news = billed[-1].period.end
-    tariffs = _tariffs(subscription, billed)
-    since = min(news - LATE_USAGE_MAX, _corrected_since(tariffs, news - CLOCKS_APART_MAX))
+    news, drafted_at = billed[-1].period.end, billed[-1].created_at
+    since = min(
+        news - LATE_USAGE_MAX,
+        _corrected_since(subscription, news - CLOCKS_APART_MAX),
+        _usage_changed_since(subscription, min(news, drafted_at) - CLOCKS_APART_MAX),
+    )
     found = [one for one in billed if one.period.end > since]
     known = {subscription.pk: subscription}
     others = {one.subscription_id for one in found} - known.keys()
@@ -139,19 +143,23 @@ def before(periods: Sequence[PeriodOf]) -> list[PeriodOf]:
     return [others[start] for start in sorted(others.keys() - known)]
 
 
-def _tariffs(subscription: Subscription, billed: Sequence[Document]) -> list[int]:
-    """The tariffs that documents were billed by: mostly the one that is in force."""
-    others = {one.subscription_id for one in billed} - {subscription.pk}
-    if not others:
-        return [subscription.tariff_id]
-    of_others = Subscription.objects.filter(pk__in=others).values_list("tariff", flat=True)
-    return [subscription.tariff_id, *of_others]
+def _corrected_since(subscription: Subscription, known_after: datetime) -> datetime:
+    """How far back the versions and agreements that became known after an instant reach."""
+    new = TariffVersion.objects.filter(
+        tariff__subscriptions__organization=subscription.organization, known_at__gt=known_after
+    )
+    agreed = NegotiatedTerms.objects.filter(
+        subscription__organization=subscription.organization, known_at__gt=known_after
+    )
+    reaches: list[datetime | None] = [
+        rows.aggregate(first=Min("valid_from"))["first"] for rows in (new, agreed)
+    ]
+    return min((reach for reach in reaches if reach), default=known_after)
 
 
-def _corrected_since(tariff_ids: Sequence[int], known_after: datetime) -> datetime:
-    """How far back the versions that became known after an instant reach."""
-    new = TariffVersion.objects.filter(tariff__in=tariff_ids, known_at__gt=known_after)
-    reach: datetime | None = new.aggregate(first=Min("valid_from"))["first"]
+def _usage_changed_since(subscription: Subscription, known_after: datetime) -> datetime:
+    """How far back the corrections and backfills that came after an instant reach."""
+    reach = readings.changed_since(subscription.organization_id, known_after)
     return reach or known_after
 
 

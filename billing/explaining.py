@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
-from billing import catalog, pricing
+from billing import negotiations, pricing
 from billing.drafting import billed
 from billing.lines import is_charge, rated
 from billing.models import Invoice, InvoiceLine, Subscription
@@ -135,7 +135,7 @@ def _in_force(line: InvoiceLine, subscription: Subscription, usage: Period) -> S
     then it is the whole period."""
     pieces = [
         segment
-        for segment in segments(catalog.terms_in(subscription.tariff, usage))
+        for segment in segments(negotiations.terms_in(subscription, usage))
         if segment.version == line.version and line.bucket in ("", segment.bucket)
     ]
     return pieces or [Segment(usage.start, usage.end, line.version, line.bucket)]

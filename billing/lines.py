@@ -15,6 +15,7 @@ from billing.models import Invoice, InvoiceLine
 from billing.rating.charges import CHARGES
 from billing.rating.line import ALLOWANCE, UNPRICED, RatedLine
 from billing.rating.money import from_minor, written
+from billing.rating.negotiated import is_negotiated
 from billing.rating.paper import PaperLine
 from billing.rating.period import Period
 from metering import readings
@@ -117,6 +118,8 @@ def _of_usage(line: RatedLine) -> Iterator[str]:
             yield f"{noun} {step['number']} of {step['of']}"
     if line.component.startswith(ALLOWANCE):
         yield f"free ({line.component.removeprefix(ALLOWANCE)})"
+    if is_negotiated(line.trace):
+        yield "negotiated"
     if line.component == UNPRICED:
         yield "no price, not charged"
 

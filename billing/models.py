@@ -10,22 +10,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from django.contrib.postgres.constraints import ExclusionConstraint
-from django.contrib.postgres.fields import DateTimeRangeField, RangeOperators
+from django.contrib.postgres.fields import RangeOperators
 from django.db import models
-from django.db.models import F, Func, Q
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from accounts.models import Organization, Project
+from billing.book import NegotiatedTerms, PriceProposal
+from billing.instants import InstantRange
+
+__all__ = [
+    "Invoice",
+    "InvoiceLine",
+    "InvoiceQuerySet",
+    "InvoiceSeries",
+    "NegotiatedTerms",
+    "PriceProposal",
+    "Quota",
+    "QuotaAlert",
+    "Subscription",
+    "Tariff",
+    "TariffVersion",
+]
 
 if TYPE_CHECKING:
     from accounts.models import User
-
-
-class InstantRange(Func):
-    """The half-open range of instants between two columns, for exclusion constraints."""
-
-    function = "tstzrange"
-    output_field = DateTimeRangeField()
 
 
 class Tariff(models.Model):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from billing import basis, catalog, earlier
+from billing import basis, earlier, negotiations
 from billing.earlier import Earlier, PeriodOf
 from billing.models import Subscription
 from billing.rating.bill import charged
@@ -92,7 +92,7 @@ def meter(periods: Sequence[PeriodOf], *, cut: datetime | None = None) -> list[M
     (organization_id,) = {subscription.organization_id for subscription, _ in periods}
     terms = [
         _prorated(stretches, *of_period)
-        for of_period, stretches in zip(periods, _in_force(periods), strict=True)
+        for of_period, stretches in zip(periods, negotiations.terms_in_each(periods), strict=True)
     ]
     slices = [
         (index, piece)
@@ -134,10 +134,6 @@ def _one_after_another(organization_id: int, periods: Sequence[Metered]) -> Earl
     for one in sorted(periods, key=lambda one: one.period.start):
         past.add(one.period, one.lines(past))
     return past
-
-
-def _in_force(periods: Sequence[PeriodOf]) -> list[list[PricedTerms]]:
-    return catalog.terms_in_each([(of.tariff, period) for of, period in periods])
 
 
 def _prorated(

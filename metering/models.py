@@ -21,6 +21,9 @@ class IngestBatch(models.Model):
         PENDING = "pending"
         APPLIED = "applied"
         FAILED = "failed"
+        HELD = "held"  # of a backfill that is open
+        REVERTING = "reverting"  # of one that was reverted, and still in the readings
+        REVERTED = "reverted"
 
     pk = models.CompositePrimaryKey("organization_id", "id")
     organization_id = models.BigIntegerField()
@@ -32,12 +35,15 @@ class IngestBatch(models.Model):
     duplicate = models.IntegerField()
     conflict = models.IntegerField()
     rejected = models.IntegerField()
-    state = models.CharField(max_length=8, choices=State.choices)
+    state = models.CharField(max_length=9, choices=State.choices)
     attempts = models.SmallIntegerField(default=0)
     lease_token = models.UUIDField(null=True)
     lease_until = models.DateTimeField(null=True)
     last_error = models.TextField(blank=True, default="")
     applied_at = models.DateTimeField(null=True)
+    backfill_id = models.BigIntegerField(null=True)
+    released_at = models.DateTimeField(null=True)  # when its backfill was closed or reverted
+    sums = models.JSONField(null=True)  # of a backfill's batch: what its events add up to
 
     class Meta:
         managed = False
@@ -170,6 +176,56 @@ class Rejection(models.Model):
     class Meta:
         managed = False
         db_table = "metering_rejection"
+
+
+class Void(models.Model):
+    """An event that was taken back: at most one for an event, and never changed.
+
+    `batch_id` and `ordinal` lead to what took it back: an amendment, which is an event of its own,
+    or a void, which has an identity and no usage.
+    """
+
+    pk = models.CompositePrimaryKey("organization_id", "target_batch_id", "target_ordinal")
+    organization_id = models.BigIntegerField()
+    target_batch_id = models.BigIntegerField()
+    target_received_at = models.DateTimeField()
+    target_ordinal = models.SmallIntegerField()
+    batch_id = models.BigIntegerField()
+    received_at = models.DateTimeField()
+    ordinal = models.SmallIntegerField()
+    is_amendment = models.BooleanField()
+    reaches_back_to = models.DateTimeField()  # the earliest usage that it changes
+    api_key_id = models.BigIntegerField()
+    reason = models.TextField(null=True)  # noqa: DJ001 - absent is not the empty string
+
+    class Meta:
+        managed = False
+        db_table = "metering_void"
+
+
+class Backfill(models.Model):
+    """Usage of long ago on its way in: sent while it is open, counted once it is closed."""
+
+    class State(models.TextChoices):
+        OPEN = "open"
+        CLOSED = "closed"
+        REVERTED = "reverted"
+
+    pk = models.CompositePrimaryKey("organization_id", "id")
+    organization_id = models.BigIntegerField()
+    id = models.BigIntegerField()
+    state = models.TextField(choices=State.choices)
+    reason = models.TextField()
+    starts_at = models.DateTimeField()
+    ends_at = models.DateTimeField()
+    opened_by = models.TextField()  # a person's address or a key's prefix
+    opened_at = models.DateTimeField()
+    closed_at = models.DateTimeField(null=True)
+    reverted_at = models.DateTimeField(null=True)
+
+    class Meta:
+        managed = False
+        db_table = "metering_backfill"
 
 
 class Heartbeat(models.Model):

@@ -19,6 +19,8 @@ from django.db import connection
 from accounts.models import Project
 from metering.found import FoundEvent as FoundEvent  # what `find_events` returns, for its callers
 from metering.found import Search, find
+from metering.taken_back import Corrections as Corrections  # what `voids_of` returns
+from metering.taken_back import voids_of as voids_of
 from metering.usage import bands, registers
 
 STEPS = ("quarter_hour", "hour", "day", "week", "month", "total")
@@ -441,15 +443,15 @@ def dimension_values(
 
 
 FRESHNESS = """
-    SELECT count(*) FILTER (WHERE state = 'pending'),
-           coalesce(sum(accepted) FILTER (WHERE state = 'pending'), 0),
+    SELECT count(*) FILTER (WHERE state <> 'failed'),
+           coalesce(sum(accepted) FILTER (WHERE state <> 'failed'), 0),
            count(*) FILTER (WHERE state = 'failed'),
-           floor(extract(epoch FROM clock_timestamp()
-                         - min(received_at) FILTER (WHERE state = 'pending'))),
+           floor(extract(epoch FROM clock_timestamp() - min(coalesce(released_at, received_at))
+                                                        FILTER (WHERE state <> 'failed'))),
            (SELECT coalesce(sum(cardinality(ordinals)), 0)
             FROM (SELECT ordinals FROM metering_segment_overflow LIMIT 1000) AS overflow)
     FROM metering_ingestbatch
-    WHERE state <> 'applied'
+    WHERE state IN ('pending', 'failed', 'reverting')
       AND (%(organization_id)s::bigint IS NULL OR organization_id = %(organization_id)s)
 """
 
@@ -483,6 +485,28 @@ def batches_not_applied(organization_id: int, *, received_before: datetime) -> N
     parameters = {"organization_id": organization_id, "received_before": received_before}
     (row,) = _rows(NOT_APPLIED, parameters)
     return NotApplied(*row)
+
+
+CHANGED_SINCE = """
+    SELECT least(
+        (SELECT min(reaches_back_to) FROM metering_void
+         WHERE organization_id = %(organization_id)s AND received_at > %(moment)s),
+        (SELECT min(starts_at) FROM metering_backfill
+         WHERE organization_id = %(organization_id)s AND closed_at IS NOT NULL
+           AND greatest(closed_at, reverted_at) > %(moment)s),
+        (SELECT min(reaches_back_to) FROM metering_reach
+         WHERE organization_id = %(organization_id)s AND noted_at > %(moment)s))
+"""
+
+
+def changed_since(organization_id: int, moment: datetime) -> datetime | None:
+    """How far back corrections, backfills and replays that came after a moment may have reached.
+
+    None: no further than events may be late. What was only ever held is in no reading.
+    """
+    parameters = {"organization_id": organization_id, "moment": moment}
+    ((reach,),) = _rows(CHANGED_SINCE, parameters)
+    return reach if reach is None else reach.astimezone(UTC)
 
 
 def _rows(sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:

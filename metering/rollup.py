@@ -20,6 +20,8 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 from django.db.utils import Error, OperationalError
 
+from metering import netting
+from metering.netting import Events
 from metering.usage import bands
 
 GROUP_MAX = 200  # batches a transaction
@@ -160,13 +162,6 @@ OURS = """
       ON segment.organization_id = ours.organization_id AND segment.batch_id = ours.batch_id
      AND segment.received_at BETWEEN %(received_first_at)s AND %(received_last_at)s
 """
-OF_ORGANIZATION = """
-    FROM metering_ingestbatch ours
-    JOIN metering_segment segment
-      ON segment.organization_id = ours.organization_id AND segment.batch_id = ours.id
-     AND segment.received_at = ours.received_at
-     AND ours.organization_id = %(organization_id)s AND ours.state = 'applied'
-"""
 # Their events with what cannot be told from a sum: the band of the whole input, whether it
 # reasoned, which media it had; as metering.usage.bands says, and a test holds the two together.
 EVENTS = """
@@ -181,10 +176,10 @@ EVENTS = """
            coalesce(event.reasoning > 0, more.reasoning, false) AS thinking,
            coalesce(more.attributes, '') AS attributes
     {segments}
-    CROSS JOIN LATERAL unnest(segment.occurred_at, segment.attribution_ids, segment.input,
+    CROSS JOIN LATERAL unnest({ordinals}segment.occurred_at, segment.attribution_ids, segment.input,
         segment.cache_read, segment.cache_write, segment.output, segment.reasoning, segment.extra)
-        AS event (occurred_at, attribution_id, input, cache_read, cache_write, output, reasoning,
-                  extra)
+        AS event ({ordinal}occurred_at, attribution_id, input, cache_read, cache_write, output,
+                  reasoning, extra)
     LEFT JOIN LATERAL (
         SELECT sum(one.value::bigint) FILTER (
                    WHERE one.key ~ '^(input|cache_)' AND one.key !~ '_(hours|seconds)$') AS input,
@@ -196,7 +191,10 @@ EVENTS = """
                         THEN 'media_input' END) AS attributes
         FROM jsonb_each_text(event.extra) AS one
     ) more ON event.extra IS NOT NULL
+    {which}
 """
+_ALL = {"ordinals": "", "ordinal": "", "which": ""}
+_SOME = {"ordinals": "segment.ordinals, ", "ordinal": "ordinal, "}
 
 # Keys first, in a statement of its own: what another worker is adding at the same moment is waited
 # for, and seen by the next statement. Everybody adds in one order, so nobody waits in a circle.
@@ -221,7 +219,7 @@ INTERN = """
 # One row per quarter-hour, rating key and register: the five registers with columns of their own,
 # the derived one, and whatever else the events carry. A key that is missing is refused by the
 # table, not left out by the join. The hours are the same quantities once more, in one statement.
-ADD = """
+SUMMED = """
     WITH event AS MATERIALIZED ({events}),
     total AS (
         SELECT {key}, starts_at, sum(input) AS input, sum(cache_read) AS cache_read,
@@ -256,7 +254,11 @@ ADD = """
         SELECT organization_id, starts_at, key.id, register, sum(quantity) AS quantity
         FROM summed LEFT JOIN key USING ({key})
         GROUP BY 1, 2, 3, 4
-    ), into_hours AS (
+    )
+"""
+ADD = (
+    SUMMED  # noqa: S608 - texts of our own
+    + """, into_hours AS (
         INSERT INTO metering_readinghour AS reading
             (organization_id, starts_at, rating_key_id, register, quantity)
         SELECT organization_id, date_bin('1 hour', starts_at, '2000-01-01T00:00Z'), id, register,
@@ -274,6 +276,33 @@ ADD = """
     ON CONFLICT (organization_id, starts_at, rating_key_id, register)
     DO UPDATE SET quantity = reading.quantity + excluded.quantity
 """
+)
+# What leaves was put in before: a reading that is not there, or too small, is a fault of ours.
+SUBTRACT = (
+    SUMMED  # noqa: S608 - texts of our own
+    + """, by_hour AS (
+        SELECT organization_id, date_bin('1 hour', starts_at, '2000-01-01T00:00Z') AS starts_at, id,
+               register, sum(quantity)::bigint AS quantity
+        FROM named GROUP BY 1, 2, 3, 4
+    ), from_hours AS (
+        UPDATE metering_readinghour reading SET quantity = reading.quantity - by_hour.quantity
+        FROM by_hour
+        WHERE reading.organization_id = by_hour.organization_id
+          AND reading.starts_at = by_hour.starts_at AND reading.rating_key_id = by_hour.id
+          AND reading.register = by_hour.register
+        RETURNING 1
+    ), from_quarters AS (
+        UPDATE metering_reading reading SET quantity = reading.quantity - named.quantity::bigint
+        FROM named
+        WHERE reading.organization_id = named.organization_id
+          AND reading.starts_at = named.starts_at AND reading.rating_key_id = named.id
+          AND reading.register = named.register
+        RETURNING 1
+    )
+    SELECT (SELECT count(*) FROM named) = (SELECT count(*) FROM from_quarters)
+       AND (SELECT count(*) FROM by_hour) = (SELECT count(*) FROM from_hours)
+"""
+)
 _PARTS = {
     "names": _NAMES,
     "told": _TOLD,
@@ -286,16 +315,30 @@ _BANDS: Parameters = {
 
 
 def _add(cursor: CursorWrapper, segments: str, parameters: Parameters) -> None:
-    """Sum events into the readings; `segments` is one of the two texts above."""
-    events = EVENTS.format(segments=segments)
+    """Sum events into the readings; `segments` says which."""
+    events = EVENTS.format(segments=segments, **_ALL)
     for statement in (INTERN, ADD):
         cursor.execute(statement.format(events=events, **_PARTS), {**parameters, **_BANDS})
+
+
+class NotThere(Exception):
+    """Something was to leave the readings that is not in them: the transaction must not stand."""
+
+
+def subtract(cursor: CursorWrapper, leaving: Events, parameters: Parameters) -> None:
+    """Take events out of the readings again."""
+    events = EVENTS.format(segments=leaving.segments, which=leaving.which, **_SOME)
+    cursor.execute(SUBTRACT.format(events=events, **_PARTS), {**parameters, **_BANDS})
+    (whole,) = cursor.fetchone()
+    if not whole:
+        raise NotThere("some readings of what was voided or reverted are missing")
 
 
 def apply(claim: Claim) -> None:
     """Add the batches to the readings and mark them, in one transaction; or raise and do neither.
 
-    Marking comes first: it locks the batches, so that nobody can claim them while we sum.
+    Marking comes first: it locks the batches, so that nobody can claim them while we sum. What is
+    voided leaves in the same transaction.
     """
     parameters: Parameters = {
         "organization_ids": list(claim.organization_ids),
@@ -305,11 +348,14 @@ def apply(claim: Claim) -> None:
         "received_last_at": claim.received_last_at,
     }
     with transaction.atomic(), connection.cursor() as cursor:
-        _share(claim.organization_ids)
+        alone = netting.concerned(cursor, parameters)
+        netting.lock(cursor, claim.organization_ids, alone)
         cursor.execute(APPLIED, parameters)
         if cursor.rowcount != len(claim):
             raise LeaseLost(f"{len(claim) - cursor.rowcount} of {len(claim)} batches are not ours")
         _add(cursor, OURS, parameters)
+        if netting.concerned(cursor, parameters):  # perhaps only since we asked first
+            subtract(cursor, netting.VOIDED, parameters)
 
 
 FAILED = """
@@ -333,7 +379,7 @@ def apply_or_postpone(claim: Claim) -> int:
     except LeaseLost as lost:
         logger.warning("a lease was lost: %s", lost)
         return 0
-    except Error as error:
+    except (Error, NotThere) as error:
         if len(claim) > 1:
             return sum(apply_or_postpone(part) for part in claim.parts())
         postpone(claim, error)
@@ -382,28 +428,14 @@ def retry_failed(organization_id: int, batch_id: int) -> bool:
 
 
 def rebuild(organization_id: int) -> None:
-    """Make the organization's readings anew from the events of its applied batches.
+    """Make the organization's readings anew from its events: those ever applied, less what is out.
 
     Waits for roll-ups under way, and they wait for it. Rating keys stay, so nothing else changes.
     """
+    parameters: Parameters = {"organization_id": organization_id}
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_lock_of(organization_id)])
+        netting.lock(cursor, [organization_id], alone=[organization_id])
         for table in ("metering_reading", "metering_readinghour"):
             cursor.execute(f"DELETE FROM {table} WHERE organization_id = %s", [organization_id])  # noqa: S608
-        _add(cursor, OF_ORGANIZATION, {"organization_id": organization_id})
-
-
-_LOCK = 0x6B74_0000_0000_0000  # "kt"; the organization's number is added
-
-
-def _lock_of(organization_id: int) -> int:
-    return _LOCK + organization_id
-
-
-def _share(organization_ids: Sequence[int]) -> None:
-    """Keep a rebuild of these organizations out for the rest of the transaction."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_advisory_xact_lock_shared(id) FROM unnest(%s::bigint[]) AS id",
-            [[_lock_of(one) for one in sorted(set(organization_ids))]],
-        )
+        _add(cursor, netting.EVER_IN, parameters)
+        subtract(cursor, netting.OUT_BY_NOW, parameters)

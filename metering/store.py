@@ -6,9 +6,11 @@ duplicate, which is a success; with other content it is a conflict: reported, an
 
 from __future__ import annotations
 
+import json
 import random
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -17,9 +19,11 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg import Connection, errors
 
-from metering import names, segments
+from metering import judging, names, segments, voids
+from metering.judging import Judge, Settled
 from metering.segments import Content, Entry
-from metering.usage.event import UsageEvent
+from metering.usage.correction import Correction
+from metering.usage.event import Rejected, UsageEvent
 from metering.usage.identity import packed_hex
 
 ATTEMPTS_MAX = 5
@@ -36,11 +40,15 @@ class Status(StrEnum):
 
 
 class Incoming(NamedTuple):
-    """A valid event on its way in: its place in the request, and its project's row."""
+    """A valid event on its way in: its place in the request, and its project's row.
+
+    A void stands for itself, without a project; beside an amendment's event stands what it amends.
+    """
 
     ordinal: int  # its place in the request
-    event: UsageEvent
+    event: UsageEvent | Correction
     project_id: int
+    correction: Correction | None = None
 
 
 class Outcome(NamedTuple):
@@ -60,17 +68,23 @@ class Stored:
 
     batch_id: int
     received_at: datetime
-    outcomes: list[Outcome]
+    outcomes: list[Outcome | Rejected]  # a correction may be rejected for what is stored
 
     def count(self, status: Status) -> int:
         """How many events ended so."""
-        return sum(outcome.status is status for outcome in self.outcomes)
+        return sum(
+            isinstance(outcome, Outcome) and outcome.status is status for outcome in self.outcomes
+        )
+
+
+class BackfillNotOpen(Exception):
+    """The backfill that a batch was sent into is closed or reverted, or never was."""
 
 
 class AllOrNothing(Exception):
     """In atomic mode: some event was no success, so nothing was stored."""
 
-    def __init__(self, outcomes: list[Outcome]) -> None:
+    def __init__(self, outcomes: list[Outcome | Rejected]) -> None:
         super().__init__("some events were not taken, so none was")
         self.outcomes = outcomes
 
@@ -79,9 +93,11 @@ class AllOrNothing(Exception):
 # the same time: whoever repeats a batch repeats all of it, so this tells replays from news.
 OPEN = """
     INSERT INTO metering_ingestbatch
-        (organization_id, api_key_id, submitted, accepted, duplicate, conflict, rejected)
+        (organization_id, api_key_id, submitted, accepted, duplicate, conflict, rejected,
+         backfill_id, state)
     VALUES (%(organization_id)s, %(api_key_id)s, %(submitted)s, %(unique)s,
-            %(submitted)s - %(unique)s - %(rejected)s, 0, %(rejected)s)
+            %(submitted)s - %(unique)s - %(rejected)s, 0, %(rejected)s, %(backfill_id)s,
+            CASE WHEN %(backfill_id)s::bigint IS NULL THEN 'pending' ELSE 'held' END)
     RETURNING id, received_at, EXISTS (
         SELECT FROM metering_identity known
         WHERE known.organization_id = %(organization_id)s
@@ -111,12 +127,23 @@ KNOWN = """
 RECOUNT = """
     UPDATE metering_ingestbatch
     SET accepted = %(accepted)s, duplicate = %(duplicate)s, conflict = %(conflict)s,
+        rejected = %(rejected)s,
         state = CASE WHEN %(accepted)s = 0 THEN 'applied' ELSE state END,
         applied_at = CASE WHEN %(accepted)s = 0 THEN clock_timestamp() ELSE applied_at END
     WHERE organization_id = %(organization_id)s AND id = %(batch_id)s
 """
+# Whoever closes or reverts the backfill waits until this batch is committed.
+HOLD_OPEN = """
+    SELECT FROM metering_backfill
+    WHERE organization_id = %(organization_id)s AND id = %(backfill_id)s AND state = 'open'
+    FOR SHARE
+"""
+SUM_UP = """
+    UPDATE metering_ingestbatch SET sums = %(sums)s
+    WHERE organization_id = %(organization_id)s AND id = %(batch_id)s
+"""
 _NEVER = datetime.min.replace(tzinfo=UTC)
-RETRIED = (errors.SerializationFailure, errors.DeadlockDetected)
+RETRIED = (errors.SerializationFailure, errors.DeadlockDetected, voids.Overtaken)
 
 
 def store(
@@ -127,9 +154,24 @@ def store(
     *,
     rejected: int = 0,
     atomic: bool = False,
+    own_project_id: int | None = None,
+    backfill_id: int | None = None,
 ) -> Stored:
-    """Commit a batch and say, event by event, what became of it. Safe to repeat at any time."""
-    batch = _Batch(connection, organization_id, api_key_id, incoming, rejected, atomic)
+    """Commit a batch and say, event by event, what became of it. Safe to repeat at any time.
+
+    A key of one project corrects what is in `own_project_id` only. With a backfill the batch is
+    held until that is closed; BackfillNotOpen where it is not open.
+    """
+    batch = _Batch(
+        connection,
+        organization_id,
+        api_key_id,
+        incoming,
+        rejected,
+        atomic,
+        own_project_id,
+        backfill_id,
+    )
     for attempt in range(1, ATTEMPTS_MAX + 1):
         try:
             with connection.transaction():
@@ -164,8 +206,10 @@ class _Batch:
     incoming: Sequence[Incoming]
     rejected: int
     atomic: bool
+    own_project_id: int | None
+    backfill_id: int | None
     identities: list[Identity] = field(init=False)  # of each event, in the order of the request
-    attributions: list[names.Attribution] = field(init=False)
+    attributions: list[names.Attribution | None] = field(init=False)  # None: a void has none
     first: dict[Identity, Incoming] = field(init=False)
     ordered: list[Identity] = field(init=False)  # each once, in one order for everybody
     attribution_ids: names.Names = field(init=False)
@@ -180,31 +224,76 @@ class _Batch:
             self.connection, self.organization_id, {event.source for event in events}
         )
         self.attributions = [
-            names.attribution(item.event, item.project_id) for item in self.incoming
+            names.attribution(item.event, item.project_id)
+            if isinstance(item.event, UsageEvent)
+            else None
+            for item in self.incoming
         ]
         self.attribution_ids = names.attribution_ids(
-            self.connection, self.organization_id, self.attributions
+            self.connection, self.organization_id, filter(None, self.attributions)
         )
         self.identities = [(sources[event.source], packed_hex(event.id)) for event in events]
+        self._arrange()
+        corrects = any(item.correction for item in self.incoming)
+        self.expects_known = corrects or len(self.ordered) < len(self.incoming)
+
+    def _arrange(self, settled: Collection[int] = ()) -> None:
+        """Each identity once, by the first that came with it; what is settled takes none."""
         self.first = {}
         for identity, item in zip(self.identities, self.incoming, strict=True):
-            self.first.setdefault(identity, item)
+            if item.ordinal not in settled:
+                self.first.setdefault(identity, item)
         self.ordered = sorted(self.first)
-        self.expects_known = len(self.ordered) < len(self.incoming)
 
     def store(self) -> Stored:
         """Everything inside the transaction."""
+        self._hold_open()
         self.expects_known |= self._open()
+        judge = self._judge()
         if self.expects_known:
             self._insert_keys()
-            outcomes = self._sort_out()
-            if self.atomic and any(one.status is Status.CONFLICT for one in outcomes):
+            outcomes = self._sort_out(judge)
+            if self.atomic and any(_spoils(one) for one in outcomes):
                 raise AllOrNothing(outcomes)
         else:
             self._copy_keys()
             outcomes = [Outcome(item.ordinal, ACCEPTED) for item in self.incoming]
-        self._write([one.status is ACCEPTED for one in outcomes])
+        accepted = [isinstance(one, Outcome) and one.status is ACCEPTED for one in outcomes]
+        self._write(accepted)
+        if judge:
+            self._write_voids(judge, accepted)
         return Stored(self.batch_id, self.received_at, outcomes)
+
+    def _hold_open(self) -> None:
+        """Keep the backfill open until the commit."""
+        if self.backfill_id is None:
+            return
+        parameters = {"organization_id": self.organization_id, "backfill_id": self.backfill_id}
+        if self.connection.execute(HOLD_OPEN, parameters).fetchone() is None:
+            raise BackfillNotOpen
+
+    def _judge(self) -> Judge | None:
+        """Which corrections take something back; the others leave their ids free."""
+        if not any(item.correction for item in self.incoming):
+            return None
+        judge = voids.judge(
+            self.connection,
+            self.organization_id,
+            self.incoming,
+            batch_id=self.batch_id,
+            received_at=self.received_at,
+            own_project_id=self.own_project_id,
+        )
+        self._arrange(judge.settled)
+        return judge
+
+    def _write_voids(self, judge: Judge, accepted: Sequence[bool]) -> None:
+        corrections = {
+            item.ordinal: item.correction
+            for item, taken in zip(self.incoming, accepted, strict=True)
+            if taken and item.correction
+        }
+        voids.write(self.connection, self.organization_id, self.api_key_id, judge, corrections)
 
     def _open(self) -> bool:
         """Write the batch down as if all of it were new; whether some of it is known."""
@@ -217,6 +306,7 @@ class _Batch:
                 "submitted": len(self.incoming) + self.rejected,
                 "unique": len(self.ordered),
                 "rejected": self.rejected,
+                "backfill_id": self.backfill_id,
                 **_arrays(sample),
             },
         ).fetchone()
@@ -246,27 +336,34 @@ class _Batch:
         )
 
     def _write(self, accepted: Sequence[bool]) -> None:
+        entries = [
+            Entry(
+                item.ordinal,
+                item.event.occurred_at,
+                self.attribution_ids[attribution],
+                item.event.session,
+                item.event.usage,
+            )
+            for item, attribution, taken in zip(
+                self.incoming, self.attributions, accepted, strict=True
+            )
+            if taken and isinstance(item.event, UsageEvent)
+        ]
         segments.write(
-            self.connection,
-            self.organization_id,
-            self.batch_id,
-            self.received_at,
-            [
-                Entry(
-                    item.ordinal,
-                    item.event.occurred_at,
-                    self.attribution_ids[attribution],
-                    item.event.session,
-                    item.event.usage,
-                )
-                for item, attribution, taken in zip(
-                    self.incoming, self.attributions, accepted, strict=True
-                )
-                if taken
-            ],
+            self.connection, self.organization_id, self.batch_id, self.received_at, entries
         )
+        if self.backfill_id is not None:
+            self._sum_up(entries)
 
-    def _sort_out(self) -> list[Outcome]:
+    def _sum_up(self, entries: Iterable[Entry]) -> None:
+        """Note what a backfill's batch comes to, so that nobody has to add it up again."""
+        sums: Counter[str] = Counter()
+        for entry in entries:
+            sums.update(entry.usage)
+        parameters = {"organization_id": self.organization_id, "batch_id": self.batch_id}
+        self.connection.execute(SUM_UP, {"sums": json.dumps(sums, sort_keys=True), **parameters})
+
+    def _sort_out(self, judge: Judge | None) -> list[Outcome | Rejected]:
         """Tell accepted, duplicate and conflict apart, and correct the batch's counts."""
         rows = self.connection.execute(
             KNOWN, {"organization_id": self.organization_id, **_arrays(self.ordered)}
@@ -274,18 +371,34 @@ class _Batch:
         known = {(row[0], row[1]): _Place(row[2], row[3]) for row in rows}
         places = {place for place in known.values() if place.batch_id != self.batch_id}
         kept = segments.read(self.connection, self.organization_id, places)
+        settled, fates = self._settled(judge, known, places)
         outcomes = [
-            self._judged(item, identity, known[identity], kept)
+            _outcome(item.ordinal, settled[item.ordinal])
+            if item.ordinal in settled
+            else self._judged(item, identity, known[identity], kept)
             for item, identity in zip(self.incoming, self.identities, strict=True)
         ]
-        counts = {status.value: 0 for status in Status}
+        outcomes = [_with_fate(outcome, fates) for outcome in outcomes]
+        counts = {status.value: 0 for status in Status} | {"rejected": self.rejected}
         for outcome in outcomes:
-            counts[outcome.status] += 1
+            counts[outcome.status if isinstance(outcome, Outcome) else "rejected"] += 1
         self.connection.execute(
             RECOUNT,
             {"organization_id": self.organization_id, "batch_id": self.batch_id, **counts},
         )
         return outcomes
+
+    def _settled(
+        self, judge: Judge | None, known: Mapping[Identity, _Place], earlier: Iterable[_Place]
+    ) -> tuple[dict[int, Settled], dict[int, str]]:
+        """What corrections decide beside an event's content; and what became of events since."""
+        touched = voids.touched(self.connection, self.organization_id, earlier)
+        named = {
+            (item.event.source, item.event.id): known[identity]
+            for identity, item in zip(self.identities, self.incoming, strict=True)
+            if identity in known
+        }
+        return judging.compare(self.incoming, judge, named, touched, self.batch_id)
 
     def _judged(self, item: Incoming, identity: Identity, place: _Place, kept: Kept) -> Outcome:
         """What became of one event, and a sentence if it was there before."""
@@ -302,6 +415,24 @@ class _Batch:
         return Outcome(item.ordinal, status, _sentence(status, since, was, now))
 
 
+def _outcome(ordinal: int, settled: Settled) -> Outcome | Rejected:
+    if isinstance(settled, Rejected):
+        return settled
+    return Outcome(ordinal, Status.DUPLICATE if settled.same else Status.CONFLICT, settled.detail)
+
+
+def _with_fate(outcome: Outcome | Rejected, fates: Mapping[int, str]) -> Outcome | Rejected:
+    """The same, saying also what became of the stored event since."""
+    if isinstance(outcome, Rejected) or outcome.ordinal not in fates:
+        return outcome
+    return outcome._replace(detail=f"{outcome.detail} {fates[outcome.ordinal]}")
+
+
+def _spoils(outcome: Outcome | Rejected) -> bool:
+    """Whether all or nothing means nothing."""
+    return isinstance(outcome, Rejected) or outcome.status is Status.CONFLICT
+
+
 def _arrays(identities: Sequence[Identity]) -> dict[str, str]:
     """Identities as two arrays that PostgreSQL reads."""
     return {
@@ -313,6 +444,7 @@ def _arrays(identities: Sequence[Identity]) -> dict[str, str]:
 def _content(item: Incoming) -> Content:
     """What an event says, as a conflict compares it."""
     event = item.event
+    assert isinstance(event, UsageEvent)  # voids are compared by metering.judging
     return Content(event.occurred_at, item.project_id, event.model, event.api_key, event.agent,
                    event.session, event.region, event.service_class, event.usage)  # fmt: skip
 

@@ -13,7 +13,7 @@ import pytest
 from django.db import connection
 
 from accounts.models import Organization
-from metering import names, rollup, segments, store
+from metering import names, reverting, rollup, segments, store
 from metering.ingest import app, pool
 from metering.segments import Entry
 from metering.store import Incoming, Stored
@@ -134,7 +134,7 @@ class Reply:
 TABLES = (
     "metering_reading, metering_readinghour, metering_ratingkey, metering_segment,"
     " metering_identity, metering_attribution, metering_source, metering_ingestbatch,"
-    " metering_rejection"
+    " metering_rejection, metering_void, metering_backfill, metering_reach"
 )
 
 
@@ -168,7 +168,7 @@ def connect() -> psycopg.Connection[Any]:
 
 def apply_all() -> None:
     """Run the roll-up until nothing is open."""
-    while rollup.apply_pending():
+    while rollup.apply_pending() or reverting.apply_reverts():
         pass
 
 

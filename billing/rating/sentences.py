@@ -95,6 +95,8 @@ def _reasons(line: RatedLine, currency: str, zone: ZoneInfo | None) -> Iterator[
         yield _series(cast("Mapping[str, object]", trace["series"]))
     if "matched" in trace:
         yield from _when(trace["matched"])
+    if trace.get("negotiated"):
+        yield "The price is one you negotiated; the listed price does not apply."
     if "modifiers" in trace:
         yield _modified(trace, currency)
     if "bucket" in trace:

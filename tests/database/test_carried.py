@@ -364,8 +364,9 @@ def test_a_price_learnt_later_is_a_difference_and_may_be_negative(acme: Organiza
     use(acme, SPOT + 2 * QUARTER, 2 * MTOK)
     (september,) = close(subscription, OCTOBER)
     assert [line.bucket for line in september.lines.all()] == ["", "estimated"]
-    catalog.correct(
-        subscription.tariff, spot("1.00", "-0.50"), SEPTEMBER - timedelta(days=1), OCTOBER
+    start = SEPTEMBER - timedelta(days=1)
+    catalog.publish_approved(
+        subscription.tariff, spot("1.00", "-0.50"), start, OCTOBER, correcting=True
     )
     (october,) = close(subscription, NOVEMBER)
     assert september.total_minor + october.total_minor == 400 - 100

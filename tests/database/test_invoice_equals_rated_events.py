@@ -211,7 +211,7 @@ def subscribed(organization: Organization, first: dict[str, Any], second: dict[s
     tariff = build.make_tariff(
         code=organization.slug, document=first, valid_from=SEPTEMBER - timedelta(days=1)
     )
-    catalog.add_version(tariff, second, CHANGE, SEPTEMBER)
+    catalog.publish_approved(tariff, second, CHANGE, SEPTEMBER, correcting=False)
     return build.make_subscription(organization=organization, starts_at=SEPTEMBER, tariff=tariff)
 
 

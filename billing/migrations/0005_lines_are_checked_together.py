@@ -39,5 +39,5 @@ DROP FUNCTION billing_added_lines_guard();
 
 
 class Migration(migrations.Migration):
-    dependencies = [("billing", "0003_lines_of_every_shape")]
+    dependencies = [("billing", "0004_price_book")]
     operations = [migrations.RunSQL(CREATE, DROP)]
