@@ -17,6 +17,7 @@ from billing.rating.difference import still_owed
 from billing.rating.line import RatedLine
 from billing.rating.paper import printed
 from billing.rating.period import Period
+from metering import readings
 
 
 def owed(subscription: Subscription, period: Period) -> list[RatedLine]:
@@ -40,8 +41,10 @@ def write_draft(
 ) -> Invoice:
     """The same, inside the caller's transaction and without a savepoint of its own.
 
+    The readings stand still meanwhile: the document has seen what was applied before it was made.
     documents: those of the organization, where the caller knows them already.
     """
+    readings.stand_still(subscription.organization_id)
     documents = documents or Documents.of(subscription.organization_id)
     if drafts := documents.drafts(subscription, period):
         Invoice.objects.filter(pk__in=drafts).delete()

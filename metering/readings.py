@@ -17,10 +17,18 @@ from zoneinfo import ZoneInfo
 from django.db import connection
 
 from accounts.models import Project
-from metering.found import FoundEvent as FoundEvent  # what `find_events` returns, for its callers
-from metering.found import Search, find
-from metering.taken_back import Corrections as Corrections  # what `voids_of` returns
+from metering.found import EventPage as EventPage  # all these for whoever looks events up
+from metering.found import EventPlace as EventPlace
+from metering.found import EventSearch as EventSearch
+from metering.found import FoundEvent as FoundEvent
+from metering.found import event_at as event_at
+from metering.found import event_page as event_page
+from metering.quarters import reading_of as reading_of
+from metering.quarters import stand_still as stand_still
+from metering.taken_back import Corrections as Corrections
 from metering.taken_back import voids_of as voids_of
+from metering.tallies import Tally as Tally
+from metering.tallies import tallies as tallies
 from metering.usage import bands, registers
 
 STEPS = ("quarter_hour", "hour", "day", "week", "month", "total")
@@ -528,21 +536,9 @@ def _projects(organization_id: int) -> Any:
     return Project.objects.filter(organization_id=organization_id)
 
 
-def find_events(
-    organization_id: int,
-    *,
-    event_id: str | None = None,
-    source: str | None = None,
-    model: str | None = None,
-    project_id: int | None = None,
-    batch_id: int | None = None,
-    start: datetime | None = None,
-    end: datetime | None = None,
-    limit: int = 50,
-) -> list[FoundEvent]:
-    """The newest stored events that match, newest first; `start` and `end` bound occurred_at."""
-    search = Search(event_id, source, model, project_id, batch_id, start, end)
-    return find(organization_id, search, limit=limit)
+def find_events(organization_id: int, *, limit: int = 50, **wanted: Any) -> list[FoundEvent]:
+    """The newest stored events that match, newest first; `wanted` are the fields of EventSearch."""
+    return event_page(organization_id, EventSearch(**wanted), limit=limit).events
 
 
 EVENT_COUNT = """

@@ -86,6 +86,12 @@ def tokens(organization: Organization) -> dict[str, int]:
     return {name: quantity for name, quantity in total.items() if quantity}
 
 
+def nothing_waits() -> bool:
+    """Whether the roll-up did everything, and gave nothing back as too hard."""
+    fresh = readings.freshness()
+    return (fresh.pending_batches, fresh.failed_batches) == (0, 0)
+
+
 def test_a_void_takes_exactly_its_event_out_of_the_readings(
     database: Database, acme: Organization
 ) -> None:
@@ -137,6 +143,19 @@ def test_an_event_earlier_in_the_batch_can_be_taken_back(
     assert said(send(database, acme, items)) == expected_again
     apply_all()
     assert tokens(acme) == {"input": 8, "requests": 1}
+
+
+def test_an_event_is_taken_back_once_also_within_a_batch(
+    database: Database, acme: Organization
+) -> None:
+    items = [event("a"), event("b"), void("v", "a"), void("w", "a"), amend("x", "a"),
+             amend("c", "b", usage={"input": 1}), amend("d", "b"), void("y", "b")]  # fmt: skip
+    assert said(send(database, acme, items)) == [
+        "accepted", "accepted", "accepted", "duplicate", "already_voided",
+        "accepted", "already_voided", "already_voided",
+    ]  # fmt: skip
+    apply_all()
+    assert tokens(acme) == {"input": 1, "requests": 1}
 
 
 @pytest.mark.parametrize("applied", [True, False])
@@ -309,6 +328,7 @@ def test_whichever_of_void_and_event_is_rolled_up_last_takes_it_out(
                 " THEN now() + interval '1 hour' END WHERE state = 'pending'", [batch_id]
             )  # fmt: skip
         assert rollup.apply_pending() == 1
+    assert nothing_waits()
     assert tokens(acme) == {"input": 1, "requests": 1}
     assert hours_off() == 0
 
@@ -617,6 +637,7 @@ def test_any_course_of_corrections_and_backfills_is_what_a_dictionary_says(
                 if is_open and _is_settled(model, item):
                     send(database, organization, [item], backfill_id=into)
     apply_all()
+    assert nothing_waits()
     project_id = organization.projects.get().pk
     wanted = expected(model.counting(), project_id)
     assert {k: v for k, v in summed(organization).items() if v} == {
