@@ -1,6 +1,6 @@
 """Rows of what upstreams charge and of the models they serve: dated, sourced, approved by a person.
 
-An import proposes and changes nothing; costs only grow (triggers of migration 0005).
+An import proposes and changes nothing; costs only grow (triggers of migration 0006).
 """
 
 from __future__ import annotations

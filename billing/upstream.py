@@ -7,7 +7,7 @@ that disagree are two proposals for the same thing, shown beside each other.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 
 from django.conf import settings
@@ -149,7 +149,9 @@ def _proposal(
     told: ListedModel | None,
     now: datetime,
 ) -> CostProposal:
-    starts = one.valid_from if before is None and one.valid_from else quarter_hour(now)
+    month = now.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    # A first cost without a date holds for this month: margins of the month would lack it.
+    starts = quarter_hour(now) if before else one.valid_from or month
     return CostProposal(
         cost_import=made,
         source=made.source,

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.postgres.forms import SimpleArrayField
 from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import format_html
 from unfold.contrib.filters.admin import ChoicesCheckboxFilter, RelatedDropdownFilter
 from unfold.decorators import action, display
-from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldAdminSelectWidget
+from unfold.widgets import (
+    UnfoldAdminFileFieldWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+)
 
 from accounts import audit
 from accounts.models import User
@@ -47,14 +54,20 @@ class ModelForm(StepForm):
     also = forms.CharField(
         label="Also called",
         required=False,
-        widget=forms.Textarea(attrs={"rows": 4, "class": "kt-document"}),
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 4}),
         help_text="Aliases, one a line. They suggest; they price nothing.",
+    )
+
+    modalities = SimpleArrayField(
+        forms.CharField(max_length=16),
+        required=False,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="With commas between them: text, image, audio, video.",
     )
 
     class Meta:
         model = CatalogModel
         fields = FIELDS
-        help_texts: ClassVar[dict[str, str]] = {"modalities": "text, image, audio, video"}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -106,7 +119,7 @@ class CatalogModelAdmin(StaffAdmin):
     search_fields = ("name", "title", "provider", "aliases__name")
     fields = (
         ("name", "provider"), ("title", "context_tokens"), "modalities", "also",
-        ("released_on", "deprecated_on", "retired_on"), "source",
+        "released_on", ("deprecated_on", "retired_on"), "source",
     )  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> Any:
@@ -137,16 +150,21 @@ class CostImportAdmin(StaffAdmin):
     list_filter = ("source",)
     search_fields = ("source", "version", "digest")
     fields = (
-        ("source", "version"), "digest", ("imported_at", "imported_by"), ("priced", "open_link"),
+        ("source", "version"), "shown_digest", ("imported_at", "imported_by"),
+        ("priced", "open_link"),
         "shown_faults",
     )  # fmt: skip
-    readonly_fields = ("open_link", "shown_faults")
+    readonly_fields = ("shown_digest", "open_link", "shown_faults")
     actions_list = ("take_in",)
     actions_detail = ("approve_all",)
 
     def get_queryset(self, request: HttpRequest) -> Any:
         waiting = Q(proposals__state=CostProposal.State.PROPOSED)
         return super().get_queryset(request).annotate(open=Count("proposals", filter=waiting))
+
+    @display(description="Digest")
+    def shown_digest(self, made: CostImport) -> str:
+        return format_html('<code class="kt-digest">{}</code>', made.digest)
 
     @display(description="Waiting", ordering="open")
     def open_count(self, made: Any) -> int:

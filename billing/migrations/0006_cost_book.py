@@ -61,7 +61,7 @@ DROP FUNCTION billing_model_name_guard(), billing_cost_guard();
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0004_price_book'),
+        ('billing', '0005_lines_are_checked_together'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
