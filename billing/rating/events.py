@@ -22,8 +22,8 @@ def usage_of(events: Iterable[Event], stretches: Sequence[PricedTerms]) -> list[
 
     ValueError for an event outside the stretches.
     """
-    boundaries = frozenset[int]().union(*(one.terms.boundaries for one in stretches))
-    return [item for event in events for item in _usage(event, stretches, boundaries)]
+    boundaries = boundaries_of(stretches)
+    return [item for event in events for item in usage_of_one(event, stretches, boundaries)]
 
 
 def rate_events(
@@ -36,9 +36,15 @@ def rate_events(
     return rate(usage_of(events, stretches), stretches, drained=drained)
 
 
-def _usage(
+def boundaries_of(stretches: Sequence[PricedTerms]) -> frozenset[int]:
+    """Return the sizes of input at which some price of some version changes."""
+    return frozenset[int]().union(*(one.terms.boundaries for one in stretches))
+
+
+def usage_of_one(
     event: Event, stretches: Sequence[PricedTerms], boundaries: frozenset[int]
 ) -> list[Usage]:
+    """Return what one event adds to the readings. ValueError if it lies outside the stretches."""
     start = quarter_hour(_instant(event, stretches))
     band = band_of(event.input_tokens, boundaries)
     return [
