@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from accounts import organizations
 from accounts.models import Organization
-from billing import catalog, offers, subscriptions
+from billing import catalog, negotiations, offers, subscriptions
 from billing.rating.bill import Bill, bill, bill_events
 from billing.rating.charge import Facts, read_facts
 from billing.rating.document import Field, TariffInvalid
@@ -120,7 +120,7 @@ def _stretches(
         subscription = subscriptions.current(organization, period.start)
         if subscription is None:
             raise TariffInvalid("/tariff", "is missing, and you are on none then; name one")
-        return catalog.terms_in(subscription.tariff, period)
+        return negotiations.terms_in_each([(subscription, period)])[0]
     if isinstance(source.value, Mapping):
         return [PricedTerms(OWN_VERSION, period, _terms(source))]
     tariff = offers.find(organization, source.text(_CODE, "a tariff's code, or a document"))

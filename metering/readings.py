@@ -7,7 +7,7 @@ begin at local midnight of the zone asked for, whatever the clocks do there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
@@ -17,9 +17,19 @@ from zoneinfo import ZoneInfo
 from django.db import connection
 
 from accounts.models import Project
-from metering.found import FoundEvent as FoundEvent  # what `find_events` returns, for its callers
-from metering.found import Search, find
-from metering.usage import registers
+from metering.found import EventPage as EventPage  # all these for whoever looks events up
+from metering.found import EventPlace as EventPlace
+from metering.found import EventSearch as EventSearch
+from metering.found import FoundEvent as FoundEvent
+from metering.found import event_at as event_at
+from metering.found import event_page as event_page
+from metering.quarters import reading_of as reading_of
+from metering.quarters import stand_still as stand_still
+from metering.taken_back import Corrections as Corrections
+from metering.taken_back import voids_of as voids_of
+from metering.tallies import Tally as Tally
+from metering.tallies import tallies as tallies
+from metering.usage import bands, registers
 
 STEPS = ("quarter_hour", "hour", "day", "week", "month", "total")
 QUARTER, HOUR, MOMENT = timedelta(minutes=15), timedelta(hours=1), timedelta(microseconds=1)
@@ -44,6 +54,9 @@ class SliceUsage(NamedTuple):
     register: str
     region: str
     service_class: str
+    input_band: int  # the largest limit that the request's whole input was above, or 0
+    thinking: bool  # whether the request reasoned
+    attributes: tuple[str, ...]  # such as media_input, in alphabetical order
     quantity: int
 
 
@@ -99,6 +112,16 @@ def register_label(register: str) -> str:
     return registers.label(register)
 
 
+def input_limits() -> tuple[int, ...]:
+    """The sizes of a request's whole input at which readings are told apart, in tokens."""
+    return bands.LIMITS
+
+
+def request_attributes() -> tuple[str, ...]:
+    """The attributes of requests that readings are told apart by."""
+    return tuple(bands.ATTRIBUTES)
+
+
 def register_unit(register: str) -> str:
     """What a register counts: token, request, search, image."""
     return registers.unit(register)
@@ -142,13 +165,14 @@ USED_BY_QUARTER = """
 USAGE_IN = (
     USED.format(only="TRUE")  # noqa: S608
     + """
-    SELECT used.number, key.model, used.register, key.region, key.service_class, sum(used.quantity)
+    SELECT used.number, key.model, used.register, key.region, key.service_class, key.input_band,
+           key.thinking, key.attributes, sum(used.quantity)
     FROM used
     JOIN metering_ratingkey key
       ON key.organization_id = %(organization_id)s AND key.id = used.rating_key_id
     WHERE %(project_id)s::bigint IS NULL OR key.project_id = %(project_id)s
-    GROUP BY used.number, key.model, used.register, key.region, key.service_class
-    ORDER BY 1, 2, 3, 4, 5
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+    ORDER BY 1, 2, 3, 4, 5, 6, 7, 8
 """
 )
 
@@ -167,7 +191,10 @@ def usage_in(
             **_parts(slices),
         },
     )
-    return [SliceUsage._make((*row[:5], int(row[5]))) for row in rows]
+    return [
+        SliceUsage._make((*row[:7], tuple(row[7].split(",")) if row[7] else (), int(row[8])))
+        for row in rows
+    ]
 
 
 def _parts(slices: Sequence[Slice]) -> Parameters:
@@ -197,6 +224,44 @@ def _parts(slices: Sequence[Slice]) -> Parameters:
 
 def _hour(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+REGISTERS = """
+    SELECT DISTINCT register FROM metering_readinghour
+    WHERE organization_id = %(organization_id)s
+      AND starts_at >= date_bin('1 hour', %(start)s, '2000-01-01T00:00Z') AND starts_at < %(end)s
+"""
+LOAD = """
+    SELECT {api_key}, reading.starts_at, sum(reading.quantity)
+    FROM metering_reading reading
+    JOIN metering_ratingkey key
+      ON key.organization_id = reading.organization_id AND key.id = reading.rating_key_id
+    WHERE reading.organization_id = %(organization_id)s
+      AND reading.starts_at >= %(start)s AND reading.starts_at < %(end)s
+      AND reading.register = ANY(%(registers)s)
+    GROUP BY 1, 2 ORDER BY 1, 2
+"""
+
+
+def load_in(
+    organization_id: int,
+    start: datetime,
+    end: datetime,
+    *,
+    counts: Callable[[str], bool],
+    by_key: bool = False,
+) -> dict[str, dict[datetime, int]]:
+    """What was used in each quarter-hour, by API key or ("") altogether; idle ones are left out.
+
+    `counts` says which registers belong to it: a load adds up what is alike.
+    """
+    parameters: Parameters = {"organization_id": organization_id, "start": start, "end": end}
+    found = [register for (register,) in _rows(REGISTERS, parameters) if counts(register)]
+    load: dict[str, dict[datetime, int]] = {}
+    sql = LOAD.format(api_key="key.api_key" if by_key else "''")
+    for api_key, starts_at, quantity in _rows(sql, {**parameters, "registers": found}):
+        load.setdefault(api_key, {})[starts_at] = int(quantity)
+    return load
 
 
 TOKENS_BY_PROJECT = (
@@ -386,14 +451,15 @@ def dimension_values(
 
 
 FRESHNESS = """
-    SELECT count(*) FILTER (WHERE state = 'pending'),
-           coalesce(sum(accepted) FILTER (WHERE state = 'pending'), 0),
+    SELECT count(*) FILTER (WHERE state <> 'failed'),
+           coalesce(sum(accepted) FILTER (WHERE state <> 'failed'), 0),
            count(*) FILTER (WHERE state = 'failed'),
-           floor(extract(epoch FROM clock_timestamp()
-                         - min(received_at) FILTER (WHERE state = 'pending'))),
-           (SELECT count(*) FROM (SELECT FROM metering_event_overflow LIMIT 100000) AS overflow)
+           floor(extract(epoch FROM clock_timestamp() - min(coalesce(released_at, received_at))
+                                                        FILTER (WHERE state <> 'failed'))),
+           (SELECT coalesce(sum(cardinality(ordinals)), 0)
+            FROM (SELECT ordinals FROM metering_segment_overflow LIMIT 1000) AS overflow)
     FROM metering_ingestbatch
-    WHERE state <> 'applied'
+    WHERE state IN ('pending', 'failed', 'reverting')
       AND (%(organization_id)s::bigint IS NULL OR organization_id = %(organization_id)s)
 """
 
@@ -405,6 +471,50 @@ def freshness(organization_id: int | None = None) -> Freshness:
     )
     oldest = None if oldest_s is None else max(0, int(oldest_s))
     return Freshness(batches, int(events), failed, oldest, overflow)
+
+
+class NotApplied(NamedTuple):
+    """Batches that are stored and not in the readings: those to come, and those that failed."""
+
+    pending: int
+    failed: int
+
+
+NOT_APPLIED = """
+    SELECT count(*) FILTER (WHERE state = 'pending'), count(*) FILTER (WHERE state = 'failed')
+    FROM metering_ingestbatch
+    WHERE state <> 'applied' AND organization_id = %(organization_id)s
+      AND received_at < %(received_before)s
+"""
+
+
+def batches_not_applied(organization_id: int, *, received_before: datetime) -> NotApplied:
+    """How many of an organization's batches of before an instant are not in the readings."""
+    parameters = {"organization_id": organization_id, "received_before": received_before}
+    (row,) = _rows(NOT_APPLIED, parameters)
+    return NotApplied(*row)
+
+
+CHANGED_SINCE = """
+    SELECT least(
+        (SELECT min(reaches_back_to) FROM metering_void
+         WHERE organization_id = %(organization_id)s AND received_at > %(moment)s),
+        (SELECT min(starts_at) FROM metering_backfill
+         WHERE organization_id = %(organization_id)s AND closed_at IS NOT NULL
+           AND greatest(closed_at, reverted_at) > %(moment)s),
+        (SELECT min(reaches_back_to) FROM metering_reach
+         WHERE organization_id = %(organization_id)s AND noted_at > %(moment)s))
+"""
+
+
+def changed_since(organization_id: int, moment: datetime) -> datetime | None:
+    """How far back corrections, backfills and replays that came after a moment may have reached.
+
+    None: no further than events may be late. What was only ever held is in no reading.
+    """
+    parameters = {"organization_id": organization_id, "moment": moment}
+    ((reach,),) = _rows(CHANGED_SINCE, parameters)
+    return reach if reach is None else reach.astimezone(UTC)
 
 
 def _rows(sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
@@ -426,21 +536,9 @@ def _projects(organization_id: int) -> Any:
     return Project.objects.filter(organization_id=organization_id)
 
 
-def find_events(
-    organization_id: int,
-    *,
-    event_id: str | None = None,
-    source: str | None = None,
-    model: str | None = None,
-    project_id: int | None = None,
-    batch_id: int | None = None,
-    start: datetime | None = None,
-    end: datetime | None = None,
-    limit: int = 50,
-) -> list[FoundEvent]:
-    """The newest stored events that match, newest first; `start` and `end` bound occurred_at."""
-    search = Search(event_id, source, model, project_id, batch_id, start, end)
-    return find(organization_id, search, limit=limit)
+def find_events(organization_id: int, *, limit: int = 50, **wanted: Any) -> list[FoundEvent]:
+    """The newest stored events that match, newest first; `wanted` are the fields of EventSearch."""
+    return event_page(organization_id, EventSearch(**wanted), limit=limit).events
 
 
 EVENT_COUNT = """

@@ -17,9 +17,10 @@ from billing.rating.bill import Bill, add_load, bill, bill_events
 from billing.rating.capacity import Capacity
 from billing.rating.charge import Facts
 from billing.rating.event import Event
-from billing.rating.events import boundaries_of, usage_of_one
+from billing.rating.events import usage_of_one
 from billing.rating.period import QUARTER, Period
 from billing.rating.scope import What
+from billing.rating.segments import boundaries
 from billing.rating.usage import PricedTerms, Usage
 
 _DIGEST_BYTES = 16
@@ -60,11 +61,11 @@ class Gathered:
     sums: Counter[tuple[datetime, What]] = field(default_factory=Counter)
     load: dict[str, dict[datetime, int]] = field(default_factory=dict)
     kept: list[Event] = field(default_factory=list)
-    boundaries: frozenset[int] = field(init=False)
+    sizes: frozenset[int] = field(init=False)
     keeps: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        self.boundaries = boundaries_of(self.stretches)
+        self.sizes = boundaries(self.stretches)
         charges = (charge for one in self.stretches for charge in one.terms.charges)
         self.keeps = any(isinstance(charge, Capacity) for charge in charges)
 
@@ -93,7 +94,7 @@ class Gathered:
         if self.keeps:
             self.kept.append(event)
             return
-        for item in usage_of_one(event, self.stretches, self.boundaries):
+        for item in usage_of_one(event, self.stretches, self.sizes):
             self.sums[item.start, item.what] += item.quantity
 
 

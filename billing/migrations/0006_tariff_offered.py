@@ -9,7 +9,7 @@ SHIPPED = (
 
 
 class Migration(migrations.Migration):
-    dependencies = [("billing", "0002_frozen")]
+    dependencies = [("billing", "0005_lines_are_checked_together")]
     operations = [
         migrations.AddField(
             model_name="tariff",
