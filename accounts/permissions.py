@@ -14,6 +14,7 @@ class Action(StrEnum):
     SEE_MONEY = "see_money"
     MANAGE_PROJECTS = "manage_projects"
     MANAGE_KEYS = "manage_keys"
+    CORRECT_USAGE = "correct_usage"
     MANAGE_QUOTAS = "manage_quotas"
     MANAGE_MEMBERS = "manage_members"
     MANAGE_BILLING = "manage_billing"
@@ -28,7 +29,13 @@ ALLOWED: dict[str, frozenset[Action]] = {
         {Action.SEE_USAGE, Action.SEE_MONEY, Action.MANAGE_QUOTAS, Action.MANAGE_BILLING}
     ),
     Role.DEVELOPER: frozenset(
-        {Action.SEE_USAGE, Action.SEE_MONEY, Action.MANAGE_PROJECTS, Action.MANAGE_KEYS}
+        {
+            Action.SEE_USAGE,
+            Action.SEE_MONEY,
+            Action.MANAGE_PROJECTS,
+            Action.MANAGE_KEYS,
+            Action.CORRECT_USAGE,
+        }
     ),
     Role.VIEWER: frozenset({Action.SEE_USAGE, Action.SEE_MONEY}),
 }

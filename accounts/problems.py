@@ -92,7 +92,7 @@ KINDS: dict[str, Kind] = {
     "timestamp_in_future": Kind(
         422, "A time lies in the future", "Check the sender's clock, then send the event again."
     ),
-    "timestamp_too_old": Kind(422, "A time is too long ago", "Ask the operator to backfill it."),
+    "timestamp_too_old": Kind(422, "A time is too long ago", "Send it in a backfill."),
     "model_required": Kind(422, "An event names no model", "Name the model that was used."),
     "wrong_type": Kind(422, "A field has the wrong type", "Send the type named in `detail`."),
     "too_long": Kind(422, "A text is too long", "Shorten it to what `detail` allows."),
@@ -118,7 +118,7 @@ KINDS: dict[str, Kind] = {
     ),
     "not_finite": Kind(422, "A quantity is not finite", "Send a JSON integer."),
     "negative_quantity": Kind(
-        422, "A quantity is negative", "Correct what was wrong with a new event."
+        422, "A quantity is negative", "Take back what was wrong with voids or amends."
     ),
     "quantity_too_large": Kind(
         422, "A quantity is too large", "Check its unit; at most 10^12 are allowed."
@@ -151,6 +151,38 @@ KINDS: dict[str, Kind] = {
         422,
         "Another event has this source and id",
         "The first one stands. Send this one with a new id if it is another event.",
+    ),
+    # Corrections and backfills.
+    "nothing_to_void": Kind(
+        422,
+        "There is no such event to take back",
+        "Name the id of an accepted event of the same source, and send it again after that one.",
+    ),
+    "already_voided": Kind(
+        422,
+        "The event was taken back before",
+        "Do what `detail` says: amend the newest, or send a new event.",
+    ),
+    "void_is_final": Kind(
+        422, "A void cannot be taken back", "Send the usage again, as an event with a new id."
+    ),
+    "event_reverted": Kind(
+        422,
+        "The event was in a backfill that was reverted",
+        "It counts nowhere. Send it with a new id if it shall count.",
+    ),
+    "outside_backfill": Kind(
+        422, "An event happened outside its backfill's time", "Open a backfill for that time."
+    ),
+    "not_in_backfill": Kind(
+        422, "A correction cannot be sent in a backfill", "Send it without `backfill`."
+    ),
+    "unknown_backfill": Kind(404, "There is no such backfill", "Open one, or correct its number."),
+    "backfill_not_open": Kind(
+        409, "The backfill takes nothing any more", "Open another one and send the events there."
+    ),
+    "too_many_backfills": Kind(
+        409, "Too many backfills are open", "Close or revert one of them first."
     ),
     "batch_refused": Kind(
         422, "Another event spoiled an atomic batch", "Mend that one and send all of them again."

@@ -3,33 +3,55 @@
 A version is never edited. `add_version` continues a tariff from an instant nobody was billed past;
 `correct` replaces what was published, also for periods that are billed: their difference stands on
 each organization's next invoice. Either takes over the rest of the version in force at its start;
-versions announced for later stand.
+versions announced for later stand. Prices that jump take a second person (`billing.proposals`).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
+from django.conf import settings
 from django.db import transaction
-from django.db.models import Max, Min, Q
+from django.db.models import Max, Q
 
-from billing.models import Invoice, Tariff, TariffVersion
+from billing import carrying, timeline
+from billing.models import Invoice, NegotiatedTerms, Tariff, TariffVersion
 from billing.presets import PRESETS
+from billing.rating.changes import Change, changes
+from billing.rating.jumps import Jump, jumps
+from billing.rating.negotiated import merged, parse_agreement
 from billing.rating.period import Period, quarter_hour
 from billing.rating.rate import PricedTerms
-from billing.rating.tariff import Terms, parse
+from billing.rating.tariff import TariffInvalid, Terms, parse
 
-# What of Terms.asks_for the readings and the invoices carry by now; nothing is priced wrongly
-# because a document can say more than they do.
-CARRIED: frozenset[str] = frozenset()
+FOREVER = datetime.max.replace(tzinfo=UTC)
 CORRECTION_AGE_MAX = timedelta(days=366)  # a year and a day: beyond that, agree on it in writing
 
 
 class TariffRefused(ValueError):
     """The tariff stays as it is; the message says why and what to do instead."""
+
+
+class ApprovalNeeded(TariffRefused):
+    """Prices jump too far to be published by one person alone."""
+
+    def __init__(self, found: Sequence[Jump]) -> None:
+        first, more = found[0].sentence, len(found) - 1
+        others = f" And {more} more." if more else ""
+        super().__init__(f"{first}{others} Propose it: a second person has to approve it.")
+        self.jumps = found
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a document would change from an instant on, and what of it takes a second person."""
+
+    changes: list[Change]
+    jumps: list[Jump]
 
 
 @transaction.atomic
@@ -55,7 +77,6 @@ def create_tariff(
     return tariff
 
 
-@transaction.atomic
 def add_version(
     tariff: Tariff,
     document: Mapping[str, object],
@@ -65,18 +86,9 @@ def add_version(
     source: str = "",
 ) -> TariffVersion:
     """Continue a tariff with new terms from an instant that no issued invoice reaches past."""
-    _check(document, tariff.currency, valid_from)
-    _lock(tariff)
-    billed_until = _billed_until(tariff)
-    if billed_until is not None and valid_from < billed_until:
-        raise TariffRefused(
-            f"{tariff.code} is billed until {billed_until.isoformat()}; choose that instant or a "
-            "later one, or correct the tariff, which bills the difference."
-        )
-    return _take_over(tariff, document, valid_from, now, source)
+    return _publish_alone(_continue, tariff, document, valid_from, now, source)
 
 
-@transaction.atomic
 def correct(
     tariff: Tariff,
     document: Mapping[str, object],
@@ -86,11 +98,43 @@ def correct(
     source: str = "",
 ) -> TariffVersion:
     """Replace what was published from an instant on. Billed periods are billed the difference."""
-    _check(document, tariff.currency, valid_from)
-    if valid_from < now - CORRECTION_AGE_MAX:
-        raise TariffRefused(f"A correction reaches back {CORRECTION_AGE_MAX.days} days at most.")
-    _lock(tariff)
-    return _take_over(tariff, document, valid_from, now, source)
+    return _publish_alone(_correct, tariff, document, valid_from, now, source)
+
+
+@transaction.atomic
+def publish_approved(
+    tariff: Tariff,
+    document: Mapping[str, object],
+    valid_from: datetime,
+    now: datetime,
+    *,
+    correcting: bool,
+    source: str = "",
+) -> TariffVersion:
+    """Publish what two people have agreed on, however far its prices jump (`billing.proposals`)."""
+    step = _correct if correcting else _continue
+    return step(tariff, document, valid_from, now, source)
+
+
+def preview(tariff: Tariff, document: Mapping[str, object], valid_from: datetime) -> Preview:
+    """What a document would change in the version in force at its start; publishes nothing.
+
+    TariffInvalid and TariffRefused as when it is published.
+    """
+    terms = _check(document, tariff.currency, valid_from)
+    before = version_at(tariff, valid_from)
+    if before is None:
+        return Preview(changes({"currency": tariff.currency}, terms.as_document()), [])
+    old = terms_of(before)
+    factor = settings.PRICE_JUMP_FACTOR
+    return Preview(changes(old.as_document(), terms.as_document()), jumps(old, terms, factor))
+
+
+def changed_by(version: TariffVersion) -> list[Change]:
+    """What a version changed in the one that was in force before its start when it came."""
+    before = timeline.before(version.tariff.versions.all(), version)
+    old = terms_of(before).as_document() if before else {"currency": version.tariff.currency}
+    return changes(old, terms_of(version).as_document())
 
 
 def terms_in(tariff: Tariff, period: Period) -> list[PricedTerms]:
@@ -115,9 +159,7 @@ def terms_in_each(wanted: Sequence[tuple[Tariff, Period]]) -> list[list[PricedTe
 
 def version_at(tariff: Tariff, moment: datetime) -> TariffVersion | None:
     """The version in force at an instant; None where the tariff has no prices."""
-    return tariff.versions.filter(
-        Q(valid_to=None) | Q(valid_to__gt=moment), withdrawn_at=None, valid_from__lte=moment
-    ).first()
+    return timeline.at(tariff.versions.all(), moment)
 
 
 def terms_of(version: TariffVersion) -> Terms:
@@ -167,20 +209,63 @@ def _tiled(tariff: Tariff, period: Period, valid: Sequence[TariffVersion]) -> li
     return stretches
 
 
-def _check(document: Mapping[str, object], currency: str, valid_from: datetime) -> None:
+def _check(document: Mapping[str, object], currency: str, valid_from: datetime) -> Terms:
     terms = parse(document)
     if terms.currency != currency:
         raise TariffRefused(
             f"The document is in {terms.currency} and the tariff in {currency}; "
             "make a tariff for each currency."
         )
-    if not_carried := terms.asks_for - CARRIED:
-        raise TariffRefused(
-            f"Readings and invoices do not carry {', '.join(sorted(not_carried))} yet, and would "
-            "charge too little: leave it out, or rate events with `manage.py rate`."
-        )
+    refuse_what_is_not_carried(terms)
     if quarter_hour(valid_from) != valid_from:
         raise TariffRefused("A version must start on a quarter-hour: readings are no finer.")
+    return terms
+
+
+def refuse_what_is_not_carried(terms: Terms) -> None:
+    """Raise TariffRefused for terms that ask for more than readings and invoices carry."""
+    if refusals := carrying.refusals(terms):
+        raise TariffRefused(" ".join(refusals))
+
+
+def _publish_alone(
+    step: Callable[..., TariffVersion],
+    tariff: Tariff,
+    document: Mapping[str, object],
+    valid_from: datetime,
+    now: datetime,
+    source: str,
+) -> TariffVersion:
+    with transaction.atomic():
+        _lock(tariff)
+        found = preview(tariff, document, valid_from).jumps
+        if found:
+            raise ApprovalNeeded(found)
+        return step(tariff, document, valid_from, now, source)
+
+
+def _continue(
+    tariff: Tariff, document: Mapping[str, object], valid_from: datetime, now: datetime, source: str
+) -> TariffVersion:
+    terms = _check(document, tariff.currency, valid_from)
+    _lock(tariff)
+    billed_until = _billed_until(tariff)
+    if billed_until is not None and valid_from < billed_until:
+        raise TariffRefused(
+            f"{tariff.code} is billed until {billed_until.isoformat()}; choose that instant or a "
+            "later one, or correct the tariff, which bills the difference."
+        )
+    return _take_over(tariff, terms, document, valid_from, now, source)
+
+
+def _correct(
+    tariff: Tariff, document: Mapping[str, object], valid_from: datetime, now: datetime, source: str
+) -> TariffVersion:
+    terms = _check(document, tariff.currency, valid_from)
+    if valid_from < now - CORRECTION_AGE_MAX:
+        raise TariffRefused(f"A correction reaches back {CORRECTION_AGE_MAX.days} days at most.")
+    _lock(tariff)
+    return _take_over(tariff, terms, document, valid_from, now, source)
 
 
 def _lock(tariff: Tariff) -> None:
@@ -196,23 +281,33 @@ def _billed_until(tariff: Tariff) -> datetime | None:
 
 def _take_over(
     tariff: Tariff,
+    terms: Terms,
     document: Mapping[str, object],
     valid_from: datetime,
     now: datetime,
     source: str,
 ) -> TariffVersion:
-    """Take the rest of the version in force then, or the gap until the next one starts."""
-    in_force = version_at(tariff, valid_from)
-    if in_force is None:
-        later = tariff.versions.filter(withdrawn_at=None, valid_from__gt=valid_from)
-        until = later.aggregate(first=Min("valid_from"))["first"]
-    else:
-        until = in_force.valid_to
-        if in_force.valid_from == valid_from:
-            tariff.versions.filter(pk=in_force.pk).update(withdrawn_at=now)
-        else:
-            tariff.versions.filter(pk=in_force.pk).update(valid_to=valid_from)
+    until = timeline.take_over(tariff.versions.all(), valid_from, now)
+    _refuse_what_agreements_do_not_fit(tariff, terms, Period(valid_from, until or FOREVER))
     return _publish(tariff, document, valid_from, until, now, source)
+
+
+def _refuse_what_agreements_do_not_fit(tariff: Tariff, terms: Terms, period: Period) -> None:
+    """What was negotiated rests on the tariff: on its calendar, its codes, its decimals."""
+    affected = NegotiatedTerms.objects.filter(
+        Q(valid_to=None) | Q(valid_to__gt=period.start),
+        subscription__tariff=tariff,
+        withdrawn_at=None,
+        valid_from__lt=period.end,
+    )
+    for agreed in affected.select_related("subscription__organization", "subscription__tariff"):
+        try:
+            refuse_what_is_not_carried(merged(terms, parse_agreement(agreed.document)))
+        except TariffInvalid as refused:
+            raise TariffRefused(
+                f"What {agreed.subscription.organization} negotiated (no. {agreed.number}) does "
+                f"not fit these terms: {refused.pointer} {refused.detail}. Change that first."
+            ) from refused
 
 
 def _publish(

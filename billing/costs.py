@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -10,15 +10,19 @@ from enum import StrEnum
 
 from accounts.models import Organization
 from billing import pricing, subscriptions
+from billing.earlier import Earlier
 from billing.rating import money
+from billing.rating.charge import MINOR
 from billing.rating.flat import Flat
 from billing.rating.graduated import Graduated
+from billing.rating.negotiated import Agreement
 from billing.rating.package import Package
-from billing.rating.period import Period, quarter_hour
+from billing.rating.paper import printed_minor
+from billing.rating.period import QUARTER, Period, quarter_hour
 from billing.rating.price_series import PriceSeries
 from billing.rating.rate import RatedLine
 from billing.rating.request_size import RequestSize
-from billing.rating.scope import When
+from billing.rating.scope import Scope, When
 from billing.rating.tariff import Allowance, RateComponent, Terms, parse
 from billing.rating.time_of_use import TimeOfUse
 from billing.rating.volume import Volume
@@ -40,14 +44,15 @@ class Basis(StrEnum):
 class ModelCost:
     """What one model has cost in the open period, exactly and in whole minor units."""
 
-    model: str
+    model: str  # "": charges that are of no model
     amount_exact: Decimal
     amount_minor: int
 
 
 @dataclass(frozen=True, slots=True)
 class CostSoFar:
-    """The open period, rated as its invoice would be if it ended now.
+    """The open period, rated as its invoice would be if it ended now: with the charges of the days
+    gone by, and of a commitment nothing before its term ends.
 
     Without the differences that late usage of earlier periods may put on that invoice.
     """
@@ -87,19 +92,21 @@ def so_far(organization: Organization, now: datetime) -> CostSoFar | None:
     period = subscriptions.open_period(subscription, now)
     cut = quarter_hour(now) - WEEK
     (metered,) = pricing.meter([(subscription, period)], cut=cut)
-    lines = metered.rated()
-    currency = subscription.tariff.currency
-    exact = money.total(line.amount for line in lines)
-    week_ago = money.total(line.amount for line in metered.rated(until=cut))
-    expected, basis = _expected(period, now, exact, week_ago)
+    past = pricing.past_of(metered)
+    used = metered.rated(past)
+    ended = min(quarter_hour(now) + QUARTER, period.end)
+    lines = used + metered.charged(used, past, until=ended)
+    of_usage = money.total(line.amount for line in used)
+    week_ago = money.total(line.amount for line in metered.rated(past, until=cut))
+    expected, basis = _expected(period, now, of_usage, week_ago)
     return CostSoFar(
         period=period,
-        currency=currency,
+        currency=metered.currency,
         lines=lines,
-        amount_exact=exact,
-        amount_minor=_minor(lines, currency),
-        by_model=_by_model(lines, currency),
-        expected_minor=None if expected is None else money.to_minor(expected, currency),
+        amount_exact=money.total(line.amount for line in lines),
+        amount_minor=printed_minor(lines, metered.currency),
+        by_model=_by_model(lines, metered.currency),
+        expected_minor=None if expected is None else _with_charges(metered, used, past, expected),
         basis=basis,
         elapsed=min(max(now, period.start), period.end) - period.start,
     )
@@ -134,8 +141,25 @@ def _share(amount: Decimal, part: timedelta, whole: timedelta) -> Decimal:
     return amount * (part // second) / (whole // second)
 
 
-def _minor(lines: Iterable[RatedLine], currency: str) -> int:
-    return sum(money.to_minor(line.amount, currency) for line in lines)
+def _with_charges(
+    metered: pricing.Metered, used: Sequence[RatedLine], past: Earlier, expected: Decimal
+) -> int:
+    """What the period comes to at its end: the expected usage, and the charges on all of it."""
+    currency = metered.currency
+    minor = money.to_minor(expected, currency)
+    rest = RatedLine(
+        version="",
+        component="expected",
+        model="",
+        register=MINOR,
+        bucket="",
+        step=0,
+        quantity=minor - printed_minor(used, currency),
+        unit_price=money.from_minor(1, currency),
+        per=1,
+        trace={},
+    )
+    return minor + printed_minor(metered.charged([*used, rest], past), currency)
 
 
 def _by_model(lines: Sequence[RatedLine], currency: str) -> list[ModelCost]:
@@ -143,7 +167,7 @@ def _by_model(lines: Sequence[RatedLine], currency: str) -> list[ModelCost]:
     for model in {line.model for line in lines}:
         of_model = [line for line in lines if line.model == model]
         exact = money.total(line.amount for line in of_model)
-        costs.append(ModelCost(model, exact, _minor(of_model, currency)))
+        costs.append(ModelCost(model, exact, printed_minor(of_model, currency)))
     return sorted(costs, key=lambda cost: (-cost.amount_exact, cost.model))
 
 
@@ -236,7 +260,28 @@ def _weekdays(days: Sequence[str]) -> str:
 _WORKDAYS = ("mon", "tue", "wed", "thu", "fri")
 
 
+def discount_sentences(agreement: Agreement) -> list[str]:
+    """What is taken off listed prices, one sentence for each discount."""
+    return [
+        f"{discount.percent.normalize():f}% off the listed price of {_discounted(discount.scope)}."
+        for discount in agreement.discounts
+    ]
+
+
+def _discounted(scope: Scope) -> str:
+    """In words, what a discount is on."""
+    usage = _registers(scope.registers) if scope.registers else "everything"
+    parts = [f"{usage} of {_models(scope.models or ('*',), 'any model')}"]
+    if scope.regions is not None:
+        parts.append("in " + ", ".join(scope.regions))
+    if scope.service_classes is not None:
+        parts.append("served as " + ", ".join(scope.service_classes))
+    return ", ".join([*parts, *_conditions(scope.when)])
+
+
 def _guards(component: RateComponent) -> Iterator[str]:
+    if component.negotiated:
+        yield "negotiated"
     if component.regions is not None:
         yield "in " + ", ".join(component.regions)
     if component.service_classes is not None:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
-from billing import catalog, pricing
-from billing.drafting import billed, rated
+from billing import negotiations, pricing
+from billing.drafting import billed
+from billing.lines import is_charge, rated
 from billing.models import Invoice, InvoiceLine, Subscription
 from billing.rating.difference import still_owed
 from billing.rating.period import Period
-from billing.rating.rate import RatedLine, Segment, segments, sentences
+from billing.rating.rate import RatedLine, Segment, segments
+from billing.rating.sentences import paper_sentences, sentences
 from metering import readings
 
 
@@ -41,6 +43,7 @@ class Share:
     position: int
     description: str
     quantity: int
+    amount_minor: int
     is_this_line: bool
 
 
@@ -48,7 +51,8 @@ class Share:
 class Explanation:
     """`quantity` is the sum of the days: what the meter shows now for the model and register, in
     the time the line's price was in force. `shares` bill the model and register in the whole
-    period of use; steps, allowances and buckets divide it among them. `changes` are not billed
+    period of use; steps, allowances and buckets divide it among them. A charge has no days, and its
+    shares are of the charge. `changes` are not billed
     yet: they stand on the organization's next invoice."""
 
     line: InvoiceLine
@@ -58,7 +62,7 @@ class Explanation:
     days: list[Day]
     quantity: int
     shares: list[Share]
-    metered: int  # model and register in the whole period of use, as metered now
+    metered: int  # model and register in the whole period of use, as it comes to now
     billed: int  # the sum of the shares
     changes: list[RatedLine]
     changes_in_words: list[str]
@@ -71,22 +75,18 @@ def explain(line: InvoiceLine) -> Explanation:
     subscription = _subscription_then(invoice, usage)
     days = _days(line, subscription, usage)
     shares = _shares(line)
-    (metered,) = pricing.meter([(subscription, usage)])
-    changes = _changes(line, subscription, usage, metered)
+    (now,) = pricing.lines_of([(subscription, usage)])
+    changes = _changes(line, subscription, usage, now)
     zone = ZoneInfo(invoice.zone)
     return Explanation(
         line=line,
-        sentences=sentences(rated(line), invoice.currency, zone),
+        sentences=paper_sentences(rated(line), invoice.currency, zone),
         zone=invoice.zone,
         usage=usage,
         days=days,
         quantity=sum(day.quantity for day in days),
         shares=shares,
-        metered=sum(
-            item.quantity
-            for item in metered.usage
-            if (item.model, item.register) == (line.model, line.register)
-        ),
+        metered=sum(one.quantity for one in now if _alike(one, line)),
         billed=sum(share.quantity for share in shares),
         changes=changes,
         changes_in_words=[sentences(change, invoice.currency)[0] for change in changes],
@@ -105,6 +105,8 @@ def _subscription_then(invoice: Invoice, usage: Period) -> Subscription:
 
 def _days(line: InvoiceLine, subscription: Subscription, usage: Period) -> list[Day]:
     zone = ZoneInfo(line.invoice.zone)
+    if is_charge(line):
+        return []
     in_force = _in_force(line, subscription, usage)
     query = readings.Query(
         start=usage.start,
@@ -133,7 +135,7 @@ def _in_force(line: InvoiceLine, subscription: Subscription, usage: Period) -> S
     then it is the whole period."""
     pieces = [
         segment
-        for segment in segments(catalog.terms_in(subscription.tariff, usage))
+        for segment in segments(negotiations.terms_in(subscription, usage))
         if segment.version == line.version and line.bucket in ("", segment.bucket)
     ]
     return pieces or [Segment(usage.start, usage.end, line.version, line.bucket)]
@@ -148,12 +150,15 @@ def _shares(line: InvoiceLine) -> list[Share]:
         model=line.model,
         register=line.register,
     ).select_related("invoice")
+    if is_charge(line):
+        same_usage = same_usage.filter(component=line.component)
     return [
         Share(
             invoice_number=str(share.invoice),
             position=share.position,
             description=share.description,
             quantity=share.quantity,
+            amount_minor=share.amount_minor,
             is_this_line=share.pk == line.pk,
         )
         for share in same_usage.order_by("invoice__number", "position")
@@ -161,11 +166,13 @@ def _shares(line: InvoiceLine) -> list[Share]:
 
 
 def _changes(
-    line: InvoiceLine, subscription: Subscription, usage: Period, metered: pricing.Metered
+    line: InvoiceLine, subscription: Subscription, usage: Period, now: list[RatedLine]
 ) -> list[RatedLine]:
     (before,) = billed([(subscription, usage)])
-    return [
-        change
-        for change in still_owed(metered.rated(), before)
-        if (change.model, change.register) == (line.model, line.register)
-    ]
+    return [change for change in still_owed(now, before) if _alike(change, line)]
+
+
+def _alike(one: RatedLine, line: InvoiceLine) -> bool:
+    """Whether both are of one model and register; of charges, whether they are the same one."""
+    same = (one.model, one.register) == (line.model, line.register)
+    return same and (not is_charge(line) or one.component == line.component)

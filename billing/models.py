@@ -10,22 +10,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from django.contrib.postgres.constraints import ExclusionConstraint
-from django.contrib.postgres.fields import DateTimeRangeField, RangeOperators
+from django.contrib.postgres.fields import RangeOperators
 from django.db import models
-from django.db.models import F, Func, Q
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from accounts.models import Organization, Project
+from billing.book import NegotiatedTerms, PriceProposal
+from billing.instants import InstantRange
+
+__all__ = [
+    "Invoice",
+    "InvoiceLine",
+    "InvoiceQuerySet",
+    "InvoiceSeries",
+    "NegotiatedTerms",
+    "PriceProposal",
+    "Quota",
+    "QuotaAlert",
+    "Subscription",
+    "Tariff",
+    "TariffVersion",
+]
 
 if TYPE_CHECKING:
     from accounts.models import User
-
-
-class InstantRange(Func):
-    """The half-open range of instants between two columns, for exclusion constraints."""
-
-    function = "tstzrange"
-    output_field = DateTimeRangeField()
 
 
 class Tariff(models.Model):
@@ -226,13 +235,21 @@ class InvoiceLine(models.Model):
     usage_end = models.DateTimeField()
     version = models.CharField(max_length=80, help_text="the tariff version, code@number")
     component = models.CharField(max_length=120)
-    model = models.CharField(max_length=200)
+    model = models.CharField(max_length=200, blank=True, help_text="empty: of no model")
     register = models.CharField(max_length=40)
     bucket = models.CharField(max_length=40, blank=True)
     step = models.PositiveSmallIntegerField(default=0)
     description = models.CharField(max_length=300)
-    quantity = models.BigIntegerField(help_text="tokens; negative where usage was corrected")
-    unit_price = models.DecimalField(max_digits=24, decimal_places=12)
+    quantity = models.BigIntegerField(
+        help_text="in the register's unit; negative where usage was corrected"
+    )
+    unit_price = models.DecimalField(
+        max_digits=24,
+        decimal_places=12,
+        null=True,
+        blank=True,
+        help_text="empty: several prices, each with its quantity in the trace's parts",
+    )
     per = models.BigIntegerField(help_text="how many units the unit price is for")
     amount_exact = models.DecimalField(max_digits=60, decimal_places=18)
     amount_minor = models.BigIntegerField()
@@ -246,7 +263,18 @@ class InvoiceLine(models.Model):
                 condition=Q(usage_start__lt=F("usage_end")), name="line_usage_runs_forward"
             ),
             models.CheckConstraint(
-                condition=Q(unit_price__gte=0, unit_price__lt=1_000_000_000_000),
+                condition=Q(unit_price=None, trace__has_key="parts")
+                | Q(
+                    unit_price__isnull=False,
+                    unit_price__gte=0,
+                    unit_price__lt=1_000_000_000_000,
+                )
+                | Q(
+                    unit_price__isnull=False,
+                    unit_price__gt=-1_000_000_000_000,
+                    unit_price__lt=0,
+                    trace__contains={"shape": "price_series"},
+                ),
                 name="line_price_is_sane",
             ),
         ]

@@ -1,15 +1,25 @@
-"""Readings of billing periods, fetched in one statement, and rated against their tariffs."""
+"""Billing periods, metered and priced: the terms in force, the usage, what charges rest on.
+
+Periods of one organization are fetched together and priced in the order of time: a grant that is
+given once, a ratchet and a commitment look at what came before (`billing.earlier`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
-from billing import catalog
+from billing import basis, earlier, negotiations
+from billing.earlier import Earlier, PeriodOf
 from billing.models import Subscription
-from billing.rating.period import Period
+from billing.rating.bill import charged
+from billing.rating.charge import Facts
+from billing.rating.commitment import Commitment
+from billing.rating.period import Period, billing_period
 from billing.rating.rate import PricedTerms, RatedLine, Segment, Usage, rate, segments
+from billing.rating.scope import REQUESTS
 from metering import readings
 
 
@@ -17,18 +27,62 @@ from metering import readings
 class Metered:
     """One billing period: the terms in force in it, and its usage as far as it is in readings."""
 
+    subscription: Subscription
+    period: Period
     stretches: Sequence[PricedTerms]
     usage: Sequence[Usage]
+    facts: Facts
 
-    def rated(self, *, until: datetime | None = None) -> list[RatedLine]:
+    @property
+    def currency(self) -> str:
+        return self.subscription.tariff.currency
+
+    def rated(self, past: Earlier, *, until: datetime | None = None) -> list[RatedLine]:
         """Price the usage; with `until`, only what was used before that cut."""
         used = [item for item in self.usage if until is None or item.end <= until]
-        return rate(used, self.stretches)
+        return rate(used, self.stretches, drained=past.drained(self.period, self.stretches))
+
+    def charged(
+        self, rated: Sequence[RatedLine], past: Earlier, *, until: datetime | None = None
+    ) -> list[RatedLine]:
+        """What the period costs besides its usage; with `until`, as if it ended then."""
+        stretches = self.stretches if until is None else _before(self.stretches, until)
+        if not any(stretch.terms.charges for stretch in stretches):
+            return []
+        ending = self._terms_ending() if until is None else {}
+        facts = replace(
+            self.facts,
+            requests=sum(item.quantity for item in self.usage if item.register == REQUESTS),
+            terms_ending=frozenset(ending),
+            spent_before_minor={
+                code: past.spent_minor(since, self.period.start, self.currency)
+                for code, since in ending.items()
+            },
+        )
+        return charged(rated, stretches, facts)
+
+    def lines(self, past: Earlier) -> list[RatedLine]:
+        """Everything the period costs, as its document says it."""
+        rated = self.rated(past)
+        return rated + self.charged(rated, past)
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether what it costs depends on what earlier periods came to."""
+        once = any(one.once for at in self.stretches for one in at.terms.allowances)
+        return once or bool(self._terms_ending())
+
+    def _terms_ending(self) -> dict[str, datetime]:
+        """The commitments whose term ends with this period, and when each term began."""
+        return {
+            charge.code: since
+            for charge in self.stretches[-1].terms.charges
+            if isinstance(charge, Commitment)
+            and (since := basis.term_ending(charge, self.subscription, self.period))
+        }
 
 
-def meter(
-    periods: Sequence[tuple[Subscription, Period]], *, cut: datetime | None = None
-) -> list[Metered]:
+def meter(periods: Sequence[PeriodOf], *, cut: datetime | None = None) -> list[Metered]:
     """Fetch the usage of several periods of one organization as of one instant.
 
     One statement, so late usage that arrives meanwhile is in all of the answer or in none of it.
@@ -36,7 +90,10 @@ def meter(
     if not periods:
         return []
     (organization_id,) = {subscription.organization_id for subscription, _ in periods}
-    terms = catalog.terms_in_each([(of.tariff, period) for of, period in periods])
+    terms = [
+        _prorated(stretches, *of_period)
+        for of_period, stretches in zip(periods, negotiations.terms_in_each(periods), strict=True)
+    ]
     slices = [
         (index, piece)
         for index, stretches in enumerate(terms)
@@ -47,7 +104,55 @@ def meter(
     for found in readings.usage_in(organization_id, [piece for _, piece in slices]):
         index, piece = slices[found.slice]
         usage[index].append(_usage(piece, found))
-    return [Metered(*of_period) for of_period in zip(terms, usage, strict=True)]
+    return [
+        Metered(*of_period, stretches, used, basis.facts(*of_period, stretches))
+        for of_period, stretches, used in zip(periods, terms, usage, strict=True)
+    ]
+
+
+def lines_of(periods: Sequence[PeriodOf]) -> list[list[RatedLine]]:
+    """What each of an organization's periods costs, in the order given."""
+    chain = meter(periods)
+    if any(one.looks_back for one in chain):
+        chain += meter(earlier.before(periods))
+    found = _one_after_another(periods[0][0].organization_id, chain).added
+    return [found[period.start] for _, period in periods]
+
+
+def past_of(metered: Metered) -> Earlier:
+    """What a period's cost depends on besides what was used in it."""
+    of_organization = metered.subscription.organization_id
+    if not metered.looks_back:
+        return Earlier(of_organization)
+    before = earlier.before([(metered.subscription, metered.period)])
+    return _one_after_another(of_organization, meter(before))
+
+
+def _one_after_another(organization_id: int, periods: Sequence[Metered]) -> Earlier:
+    """Rate periods in the order of time, each knowing those before it."""
+    past = Earlier(organization_id, frozenset(one.period.start for one in periods))
+    for one in sorted(periods, key=lambda one: one.period.start):
+        past.add(one.period, one.lines(past))
+    return past
+
+
+def _prorated(
+    stretches: list[PricedTerms], subscription: Subscription, period: Period
+) -> list[PricedTerms]:
+    """A period that a subscription cuts off has that part of what is given by the period."""
+    zone = ZoneInfo(subscription.zone)
+    whole = billing_period(subscription.anchor_day, zone, period.start)
+    if whole == period:
+        return stretches
+    return [replace(one, terms=one.terms.prorated(period, whole, zone)) for one in stretches]
+
+
+def _before(stretches: Sequence[PricedTerms], until: datetime) -> list[PricedTerms]:
+    return [
+        replace(one, period=Period(one.period.start, min(one.period.end, until)))
+        for one in stretches
+        if one.period.start < until
+    ]
 
 
 def _pieces(segment: Segment, cut: datetime | None) -> Iterator[readings.Slice]:

@@ -208,6 +208,10 @@ SELLER = {
 }
 INVOICE_PREFIX = env.str("INVOICE_PREFIX", default="KT")
 INVOICE_DUE_DAYS = env.int("INVOICE_DUE_DAYS", default=14)
+# A price that rises or falls more than so many times takes a second person to be published.
+PRICE_JUMP_FACTOR = env.int("PRICE_JUMP_FACTOR", default=10)
+if PRICE_JUMP_FACTOR < 1:
+    raise ImproperlyConfigured("PRICE_JUMP_FACTOR must be 1 or more; 1 is a second person always.")
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"

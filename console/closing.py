@@ -21,7 +21,7 @@ from billing import invoicing, subscriptions
 from billing.models import Invoice, InvoiceLine, Subscription
 from billing.rating.period import Period
 from console.entrance import may_act, staff_only
-from console.staff import exact, money
+from console.staff import money, unit_price
 from console.steps import ask
 
 SHOWN_MAX = 100
@@ -131,8 +131,8 @@ def preview(subscription: Subscription, period: Period) -> Preview:
 
 
 def _line(line: InvoiceLine, currency: str) -> PreviewLine:
-    price = f"{exact(line.unit_price, currency)} per {line.per:,}"
-    return PreviewLine(line.description, line.quantity, price, money(line.amount_minor, currency))
+    price, amount = unit_price(line, currency), money(line.amount_minor, currency)
+    return PreviewLine(line.description, line.quantity, price, amount)
 
 
 def _close(subscription: Subscription, actor: User, now: datetime) -> str:

@@ -13,6 +13,7 @@ from billing.models import Invoice
 from console import health
 from console.health import Hour
 from console.staff import money
+from metering import backfills
 
 # (outcome, label, colour): told apart by colour-blind people too, in the light and in the dark.
 _SERIES = (
@@ -35,6 +36,7 @@ def callback(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "title": "Dashboard",
         "now": now,
         "health": found,
+        "forgotten_backfills": backfills.forgotten(now),
         "second_factor": is_mfa_enabled(request.user),
         "chart": json.dumps(chart(found.hours)),
         "chart_options": json.dumps(_OPTIONS),

@@ -51,3 +51,19 @@ def actor_of(request: HttpRequest) -> User:
     if not may_act(request) or not isinstance(request.user, User):
         raise PermissionDenied
     return request.user
+
+
+def may_with(request: HttpRequest, permission: str) -> bool:
+    """Whether this person is staff and holds a permission, as "billing.publish_prices".
+
+    Superusers hold every one.
+    """
+    user = request.user
+    return isinstance(user, User) and user.is_active and user.is_staff and user.has_perm(permission)
+
+
+def actor_with(request: HttpRequest, permission: str) -> User:
+    """Who acts with a permission, for the audit log; whoever lacks it gets a refusal."""
+    if not may_with(request, permission) or not isinstance(request.user, User):
+        raise PermissionDenied
+    return request.user

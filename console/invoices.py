@@ -16,7 +16,7 @@ from accounts.models import User
 from billing import invoicing
 from billing.models import Invoice, InvoiceLine
 from console.entrance import may_act
-from console.staff import ReadOnlyInline, StaffAdmin, exact, link, money
+from console.staff import ReadOnlyInline, StaffAdmin, link, money, unit_price
 from console.steps import ReasonForm, ask
 
 _PARTY = ("name", "address_line1", "address_line2", "postal_code", "city", "country", "tax_id")
@@ -30,7 +30,7 @@ class LineInline(ReadOnlyInline):
 
     @display(description="Unit price")
     def price(self, line: InvoiceLine) -> str:
-        return f"{exact(line.unit_price, line.invoice.currency)} per {line.per:,}"
+        return unit_price(line, line.invoice.currency)
 
     @display(description="Amount")
     def amount(self, line: InvoiceLine) -> str:

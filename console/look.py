@@ -46,6 +46,7 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     _page("Dashboard", "speed", "admin:index"),
                     _page("Pipeline", "water", "console:pipeline"),
+                    _page("Backfills", "history", "console:backfills"),
                     _page("Events", "search", "console:events"),
                 ],
             },
@@ -62,7 +63,11 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     _page("Tariffs", "sell", "admin:billing_tariff_changelist"),
                     _page("Versions", "history", "admin:billing_tariffversion_changelist"),
+                    _page("Proposals", "approval", "admin:billing_priceproposal_changelist"),
                     _page("Subscriptions", "contract", "admin:billing_subscription_changelist"),
+                    _page(
+                        "Negotiated terms", "handshake", "admin:billing_negotiatedterms_changelist"
+                    ),
                     _page("Quotas", "data_thresholding", "admin:billing_quota_changelist"),
                 ],
             },

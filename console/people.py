@@ -6,12 +6,14 @@ from typing import Any
 
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
+from django import forms
 from django.contrib import admin
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, Permission
 from django.db.models import Count, Exists, OuterRef
 from django.http import HttpRequest
 from unfold.contrib.filters.admin import AllValuesCheckboxFilter, RangeDateTimeFilter
 from unfold.decorators import display
+from unfold.widgets import UnfoldBooleanWidget
 
 from accounts import audit
 from accounts.models import AuditEntry, Member, User
@@ -24,17 +26,37 @@ for model in (Group, EmailAddress, Authenticator):
         admin.site.unregister(model)
 
 RIGHTS = ("is_active", "is_staff", "is_superuser")
+PERMISSIONS = ("publish_prices", "approve_prices")  # of the app billing; superusers hold both
 
 
 class UserForm(StepForm):
     """Whether a person may sign in, look at the console, and act in it."""
 
+    publish_prices = forms.BooleanField(
+        required=False,
+        label="May publish prices",
+        help_text="And propose those that take a second person.",
+        widget=UnfoldBooleanWidget,
+    )
+    approve_prices = forms.BooleanField(
+        required=False,
+        label="May approve prices",
+        help_text="That somebody else proposed.",
+        widget=UnfoldBooleanWidget,
+    )
+
     class Meta:
         model = User
         fields = ("first_name", "last_name", *RIGHTS)
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in _held(self.instance):
+            self.initial[name] = True
+
     def step(self) -> User:
         user = User.objects.get(pk=self.instance.pk)
+        self._grant(user)
         asked = {name: self.cleaned_data[name] for name in ("first_name", "last_name", *RIGHTS)}
         before = {name: getattr(user, name) for name in asked if getattr(user, name) != asked[name]}
         if user == self.actor and set(before) & set(RIGHTS):
@@ -48,6 +70,34 @@ class UserForm(StepForm):
                 "user.changed", subject=user, organization=None, actor=self.actor, detail=detail
             )
         return user
+
+    def _grant(self, user: User) -> None:
+        """Give and take permissions; whoever acts here may not give himself any."""
+        held = _held(user)
+        asked = {name for name in PERMISSIONS if self.cleaned_data[name]}
+        if held == asked:
+            return
+        if user == self.actor:
+            raise Refusal("", "Nobody changes his own rights: ask another superuser.")
+        found = Permission.objects.filter(content_type__app_label="billing")
+        user.user_permissions.remove(*found.filter(codename__in=held - asked))
+        user.user_permissions.add(*found.filter(codename__in=asked - held))
+        detail = {"given": sorted(asked - held), "taken": sorted(held - asked)}
+        audit.record(
+            "user.permissions_changed",
+            subject=user,
+            organization=None,
+            actor=self.actor,
+            detail=detail,
+        )
+
+
+def _held(user: User) -> set[str]:
+    """Which of the permissions a person was given, besides what a superuser holds anyway."""
+    given = user.user_permissions.filter(
+        content_type__app_label="billing", codename__in=PERMISSIONS
+    )
+    return set(given.values_list("codename", flat=True))
 
 
 class MembershipInline(ReadOnlyInline):
@@ -83,7 +133,7 @@ class UserAdmin(StaffAdmin):
     readonly_fields = ("email", "last_login", "date_joined")
     fieldsets = (
         (None, {"fields": ("email", ("first_name", "last_name"), ("last_login", "date_joined"))}),
-        ("Rights", {"fields": RIGHTS}),
+        ("Rights", {"fields": (*RIGHTS, *PERMISSIONS)}),
     )
     inlines = (MembershipInline, AddressInline)
 

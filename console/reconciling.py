@@ -174,7 +174,7 @@ def _add_period(books: Books, subscription: Subscription, period: Period) -> Non
     for row in readings.series(organization_id, query):
         books.readings[row.group[0]] += row.quantity
     (metered,) = pricing.meter([(subscription, period)])
-    books.rated.update(_totals(metered.rated()))
+    books.rated.update(_totals(metered.rated(pricing.past_of(metered))))
     issued = InvoiceLine.objects.filter(
         invoice__organization=subscription.organization_id,
         usage_start=period.start,

@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from unfold.admin import ModelAdmin, TabularInline
 
+from billing.models import InvoiceLine
 from billing.rating.money import from_minor
 from console.entrance import actor_of, may_act
 
@@ -116,6 +117,13 @@ def exact(amount: Decimal, currency: str) -> str:
     text = f"{amount:,f}"
     text = text.rstrip("0").rstrip(".") if "." in text else text
     return f"{text} {currency}"
+
+
+def unit_price(line: InvoiceLine, currency: str) -> str:
+    """The price of an invoice line, or that there are several."""
+    if line.unit_price is None:
+        return "several prices"
+    return f"{exact(line.unit_price, currency)} per {line.per:,}"
 
 
 def spread(value: object) -> str:

@@ -103,9 +103,13 @@ def ask(
     back: str,
     do: Callable[[dict[str, Any], User, datetime], str],
     form_class: type[forms.Form] = forms.Form,
+    actor: User | None = None,
 ) -> HttpResponse:
-    """A page that asks before it acts. `do` gets the form's values and returns what to say."""
-    actor = actor_of(request)
+    """A page that asks before it acts. `do` gets the form's values and returns what to say.
+
+    actor: who may act by a permission; left out, a superuser or nobody.
+    """
+    actor = actor or actor_of(request)
     form = form_class(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         try:

@@ -16,8 +16,9 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminSplitDateTimeWidg
 
 from accounts.models import User
 from billing import subscriptions
-from billing.models import Invoice, Subscription, Tariff
-from console.entrance import may_act
+from billing.models import Invoice, NegotiatedTerms, Subscription, Tariff
+from console.entrance import may_act, may_with
+from console.publishing import PUBLISH
 from console.staff import ReadOnlyInline, StaffAdmin, link
 from console.steps import StepForm, ask
 
@@ -61,6 +62,17 @@ class ChangeTariffForm(forms.Form):
     )
 
 
+class NegotiatedInline(ReadOnlyInline):
+    model = NegotiatedTerms
+    fields = ("number", "reference", "valid_from", "valid_to", "known_at", "withdrawn_at")
+    ordering = ("-number",)
+    show_change_link = True
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        related = ("subscription__organization", "subscription__tariff")
+        return super().get_queryset(request).select_related(*related)
+
+
 class InvoiceInline(ReadOnlyInline):
     model = Invoice
     fields = ("number", "status", "period_start", "period_end", "total_minor", "issued_at")
@@ -95,8 +107,8 @@ class SubscriptionAdmin(StaffAdmin):
         (None, {"fields": ("organization", "tariff", "starts_at", "anchor_day", "grace_hours")}),
     )
     autocomplete_fields = ("organization", "tariff")
-    inlines = (InvoiceInline,)
-    actions_detail = ("periods", "change_tariff", "end")
+    inlines = (NegotiatedInline, InvoiceInline)
+    actions_detail = ("periods", "negotiate", "change_tariff", "end")
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
         return self.inlines if obj else ()
@@ -117,6 +129,14 @@ class SubscriptionAdmin(StaffAdmin):
     def periods(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Leads to the page; changes nothing."""
         return redirect("console:close", object_id)
+
+    def has_negotiate_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return may_with(request, PUBLISH)
+
+    @action(description="Negotiated terms", permissions=["negotiate"], icon="handshake")
+    def negotiate(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Leads to the form; changes nothing."""
+        return redirect("console:negotiate", object_id)
 
     @action(description="Change tariff", permissions=["running"], icon="swap_horiz")
     def change_tariff(self, request: HttpRequest, object_id: str) -> HttpResponse:

@@ -4,86 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from django import forms
 from django.contrib import admin
 from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.loader import render_to_string
-from django.urls import reverse
 from unfold.contrib.filters.admin import RangeDateTimeFilter, RelatedDropdownFilter
 from unfold.decorators import action, display
-from unfold.widgets import (
-    UnfoldAdminRadioSelectWidget,
-    UnfoldAdminSplitDateTimeWidget,
-    UnfoldAdminTextareaWidget,
-    UnfoldAdminURLInputWidget,
-)
 
 from accounts import audit
 from billing import catalog, costs
 from billing.models import Tariff, TariffVersion
-from console.staff import ReadOnlyInline, StaffAdmin, document, link, spread
+from console.entrance import may_with
+from console.publishing import PUBLISH, TermsFields, sentences
+from console.staff import ReadOnlyInline, StaffAdmin, document, link
 from console.steps import StepForm
 
-EXAMPLE = {
-    "currency": "USD",
-    "components": [
-        {
-            "code": "every-model-input",
-            "models": ["*"],
-            "registers": ["input", "cache_read", "cache_write"],
-            "shape": "flat",
-            "per": 1_000_000,
-            "price": "0.40",
-        },
-        {
-            "code": "every-model-output",
-            "models": ["*"],
-            "registers": ["output", "reasoning"],
-            "shape": "flat",
-            "per": 1_000_000,
-            "price": "1.20",
-        },
-    ],
-}
-HOW = [
-    ("continue", "Continue: new terms from an instant that nobody is billed past"),
-    ("correct", "Correct: replace what was published; billed periods are billed the difference"),
-]
 
-
-class DocumentField(forms.JSONField):
-    """A tariff document, spread over lines."""
-
-    widget = UnfoldAdminTextareaWidget(
-        attrs={"rows": 24, "class": "kt-document", "spellcheck": "false"}
-    )
-
-    def prepare_value(self, value: Any) -> Any:
-        if isinstance(value, str):
-            return value
-        return spread(value)
-
-
-class TermsForm(StepForm):
-    """What every form that publishes terms asks for."""
-
-    valid_from = forms.SplitDateTimeField(
-        widget=UnfoldAdminSplitDateTimeWidget, help_text="UTC, on a quarter-hour."
-    )
-    document = DocumentField(
-        initial=EXAMPLE, help_text="Currency, calendar, allowances and components, as JSON."
-    )
-    source = forms.URLField(
-        required=False,
-        assume_scheme="https",
-        widget=UnfoldAdminURLInputWidget,
-        help_text="Where the price was published, if it was.",
-    )
-
-
-class AddTariffForm(TermsForm):
+class AddTariffForm(TermsFields, StepForm):
     """A new tariff with its first version."""
 
     class Meta:
@@ -134,36 +72,6 @@ class DescribeTariffForm(StepForm):
             detail={"before": before},
         )
         return tariff
-
-
-class AddVersionForm(TermsForm):
-    """New terms for a tariff that exists."""
-
-    how = forms.ChoiceField(choices=HOW, initial="continue", widget=UnfoldAdminRadioSelectWidget)
-
-    class Meta:
-        model = TariffVersion
-        fields = ("tariff",)
-
-    def step(self) -> TariffVersion:
-        values = self.cleaned_data
-        publish = catalog.correct if values["how"] == "correct" else catalog.add_version
-        version = publish(
-            values["tariff"],
-            values["document"],
-            values["valid_from"],
-            self.now,
-            source=values["source"],
-        )
-        detail = {"how": values["how"], "valid_from": values["valid_from"].isoformat()}
-        audit.record(
-            "tariff.version_published",
-            subject=version,
-            organization=None,
-            actor=self.actor,
-            detail=detail,
-        )
-        return version
 
 
 class VersionInline(ReadOnlyInline):
@@ -235,17 +143,19 @@ class TariffAdmin(StaffAdmin):
         newest = tariff.versions.filter(withdrawn_at=None).order_by("valid_from").last()
         return _price_table(newest)
 
-    @action(description="New version", permissions=["act"], icon="add")
+    def has_publish_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return may_with(request, PUBLISH)
+
+    @action(description="New version", permissions=["publish"], icon="add")
     def add_version(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Leads to the form; changes nothing."""
-        return redirect(f"{reverse('admin:billing_tariffversion_add')}?tariff={object_id}")
+        return redirect("console:publish", object_id)
 
 
 @admin.register(TariffVersion)
 class TariffVersionAdmin(StaffAdmin):
     """The terms of a tariff from an instant on. Published: read-only, for good."""
 
-    can_add = True
     list_display = (
         "__str__", "tariff_link", "valid_from", "valid_to", "known_at", "shown_state",
     )  # fmt: skip
@@ -256,27 +166,9 @@ class TariffVersionAdmin(StaffAdmin):
     ordering = ("tariff__code", "-number")
     fields = (
         "tariff", "number", ("valid_from", "valid_to"), ("known_at", "withdrawn_at"), "source",
-        "prices", "shown_document",
+        "changes", "prices", "shown_document",
     )  # fmt: skip
-    readonly_fields = ("prices", "shown_document")
-    add_fieldsets = ((None, {"fields": ("tariff", "how", "valid_from", "document", "source")}),)
-
-    def get_form(
-        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
-    ) -> Any:
-        if obj is None:
-            kwargs["form"] = AddVersionForm
-        return super().get_form(request, obj, change, **kwargs)
-
-    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        """Start from the newest terms of the tariff."""
-        initial: dict[str, Any] = super().get_changeform_initial_data(request)
-        newest = TariffVersion.objects.filter(
-            tariff=initial["tariff"] if str(initial.get("tariff", "")).isdecimal() else None,
-            withdrawn_at=None,
-        ).order_by("valid_from")
-        version = newest.last()
-        return initial | ({"document": version.document} if version else {})
+    readonly_fields = ("changes", "prices", "shown_document")
 
     @display(description="Tariff", ordering="tariff__code")
     def tariff_link(self, version: TariffVersion) -> str:
@@ -285,6 +177,10 @@ class TariffVersionAdmin(StaffAdmin):
     @display(description="State", label={"Published": "success", "Withdrawn": "danger"})
     def shown_state(self, version: TariffVersion) -> str:
         return "Withdrawn" if version.withdrawn_at else "Published"
+
+    @display(description="What it changed")
+    def changes(self, version: TariffVersion) -> str:
+        return sentences([change.sentence for change in catalog.changed_by(version)])
 
     @display(description="Prices")
     def prices(self, version: TariffVersion) -> str:

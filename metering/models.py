@@ -21,6 +21,9 @@ class IngestBatch(models.Model):
         PENDING = "pending"
         APPLIED = "applied"
         FAILED = "failed"
+        HELD = "held"  # of a backfill that is open
+        REVERTING = "reverting"  # of one that was reverted, and still in the readings
+        REVERTED = "reverted"
 
     pk = models.CompositePrimaryKey("organization_id", "id")
     organization_id = models.BigIntegerField()
@@ -32,12 +35,15 @@ class IngestBatch(models.Model):
     duplicate = models.IntegerField()
     conflict = models.IntegerField()
     rejected = models.IntegerField()
-    state = models.CharField(max_length=8, choices=State.choices)
+    state = models.CharField(max_length=9, choices=State.choices)
     attempts = models.SmallIntegerField(default=0)
     lease_token = models.UUIDField(null=True)
     lease_until = models.DateTimeField(null=True)
     last_error = models.TextField(blank=True, default="")
     applied_at = models.DateTimeField(null=True)
+    backfill_id = models.BigIntegerField(null=True)
+    released_at = models.DateTimeField(null=True)  # when its backfill was closed or reverted
+    sums = models.JSONField(null=True)  # of a backfill's batch: what its events add up to
 
     class Meta:
         managed = False
@@ -45,10 +51,10 @@ class IngestBatch(models.Model):
 
 
 class EventKey(models.Model):
-    """The identity of an event, unique for good: (organization, source, id), and its fingerprint.
+    """The identity of an event, unique for good: (organization, source, id). A view.
 
-    Narrow and not partitioned by time, because a unique key and time partitions exclude each
-    other. `batch_id` and `ordinal` lead to the event itself.
+    Its table, `metering_identity`, is narrow and not partitioned by time, because a unique key and
+    time partitions exclude each other. `batch_id` and `ordinal` lead to the event itself.
     """
 
     pk = models.CompositePrimaryKey("organization_id", "source", "event_id")
@@ -57,7 +63,6 @@ class EventKey(models.Model):
     event_id = models.TextField()
     batch_id = models.BigIntegerField()
     ordinal = models.SmallIntegerField()
-    fingerprint = models.BinaryField()
 
     class Meta:
         managed = False
@@ -65,7 +70,11 @@ class EventKey(models.Model):
 
 
 class UsageEvent(models.Model):
-    """One reported fact of use, immutable. Its source and id stand in EventKey, once."""
+    """One reported fact of use, immutable. Its source and id stand in EventKey, once.
+
+    A view: events lie in `metering_segment`, a row of arrays for each batch, and the names they
+    repeat in `metering_attribution` (`metering.segments`, `metering.names`).
+    """
 
     pk = models.CompositePrimaryKey("organization_id", "batch_id", "ordinal")
     organization_id = models.BigIntegerField()
@@ -86,6 +95,7 @@ class UsageEvent(models.Model):
     output = models.BigIntegerField(null=True)
     reasoning = models.BigIntegerField(null=True)
     other = models.JSONField(null=True)
+    attribution_id = models.IntegerField()
 
     class Meta:
         managed = False
@@ -104,6 +114,9 @@ class RatingKey(models.Model):
     agent = models.TextField()
     region = models.TextField()
     service_class = models.TextField()
+    input_band = models.BigIntegerField(db_default=0)
+    thinking = models.BooleanField(db_default=False)
+    attributes = models.TextField(db_default="")
 
     class Meta:
         managed = False
@@ -163,6 +176,56 @@ class Rejection(models.Model):
     class Meta:
         managed = False
         db_table = "metering_rejection"
+
+
+class Void(models.Model):
+    """An event that was taken back: at most one for an event, and never changed.
+
+    `batch_id` and `ordinal` lead to what took it back: an amendment, which is an event of its own,
+    or a void, which has an identity and no usage.
+    """
+
+    pk = models.CompositePrimaryKey("organization_id", "target_batch_id", "target_ordinal")
+    organization_id = models.BigIntegerField()
+    target_batch_id = models.BigIntegerField()
+    target_received_at = models.DateTimeField()
+    target_ordinal = models.SmallIntegerField()
+    batch_id = models.BigIntegerField()
+    received_at = models.DateTimeField()
+    ordinal = models.SmallIntegerField()
+    is_amendment = models.BooleanField()
+    reaches_back_to = models.DateTimeField()  # the earliest usage that it changes
+    api_key_id = models.BigIntegerField()
+    reason = models.TextField(null=True)  # noqa: DJ001 - absent is not the empty string
+
+    class Meta:
+        managed = False
+        db_table = "metering_void"
+
+
+class Backfill(models.Model):
+    """Usage of long ago on its way in: sent while it is open, counted once it is closed."""
+
+    class State(models.TextChoices):
+        OPEN = "open"
+        CLOSED = "closed"
+        REVERTED = "reverted"
+
+    pk = models.CompositePrimaryKey("organization_id", "id")
+    organization_id = models.BigIntegerField()
+    id = models.BigIntegerField()
+    state = models.TextField(choices=State.choices)
+    reason = models.TextField()
+    starts_at = models.DateTimeField()
+    ends_at = models.DateTimeField()
+    opened_by = models.TextField()  # a person's address or a key's prefix
+    opened_at = models.DateTimeField()
+    closed_at = models.DateTimeField(null=True)
+    reverted_at = models.DateTimeField(null=True)
+
+    class Meta:
+        managed = False
+        db_table = "metering_backfill"
 
 
 class Heartbeat(models.Model):

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 WEEK = timedelta(weeks=1)
+TABLE = "metering_segment"
 AHEAD = 3  # weeks made before they are needed
 LOCK_TIMEOUT = "2s"  # attaching waits for nobody longer than this; the next hour tries again
 _MONDAY = datetime(2024, 1, 1, tzinfo=UTC)
@@ -24,7 +25,7 @@ class Connection(Protocol):
         """A cursor that is a context manager."""
 
 
-def ensure(connection: Connection, now: datetime) -> list[str]:
+def ensure(connection: Connection, now: datetime, *, table: str = TABLE) -> list[str]:
     """Make this week's partition and the next ones; the names of those that were missing.
 
     Runs in the caller's transaction. A table is made by itself and then attached: creating it as a
@@ -34,9 +35,9 @@ def ensure(connection: Connection, now: datetime) -> list[str]:
     with connection.cursor() as cursor:
         cursor.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_TIMEOUT])
         for start in weeks(now):
-            name = f"metering_event_{start:%G_w%V}"
-            if not _exists(cursor, name) and not _overflowed(cursor, start):
-                _make(cursor, name, start)
+            name = f"{table}_{start:%G_w%V}"
+            if not _exists(cursor, name) and not _overflowed(cursor, table, start):
+                _make(cursor, table, name, start)
                 made.append(name)
     return made
 
@@ -52,20 +53,20 @@ def _exists(cursor: Any, name: str) -> bool:
     return bool(cursor.fetchone()[0])
 
 
-def _overflowed(cursor: Any, start: datetime) -> bool:
+def _overflowed(cursor: Any, table: str, start: datetime) -> bool:
     """Whether events of that week lie in the overflow: they stay there, and so does their week."""
     cursor.execute(
-        "SELECT EXISTS (SELECT FROM metering_event_overflow"
+        f"SELECT EXISTS (SELECT FROM {table}_overflow"  # noqa: S608 - a name of ours
         " WHERE received_at >= %s AND received_at < %s)",
         [start, start + WEEK],
     )
     return bool(cursor.fetchone()[0])
 
 
-def _make(cursor: Any, name: str, start: datetime) -> None:
+def _make(cursor: Any, table: str, name: str, start: datetime) -> None:
     """Name and bounds are made from a date, not from input, so they may stand in the statement."""
-    cursor.execute(f"CREATE TABLE {name} (LIKE metering_event INCLUDING ALL)")
+    cursor.execute(f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL)")
     cursor.execute(
-        f"ALTER TABLE metering_event ATTACH PARTITION {name}"
+        f"ALTER TABLE {table} ATTACH PARTITION {name}"
         f" FOR VALUES FROM ('{start.isoformat()}') TO ('{(start + WEEK).isoformat()}')"
     )

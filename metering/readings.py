@@ -7,7 +7,7 @@ begin at local midnight of the zone asked for, whatever the clocks do there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
@@ -19,6 +19,8 @@ from django.db import connection
 from accounts.models import Project
 from metering.found import FoundEvent as FoundEvent  # what `find_events` returns, for its callers
 from metering.found import Search, find
+from metering.taken_back import Corrections as Corrections  # what `voids_of` returns
+from metering.taken_back import voids_of as voids_of
 from metering.usage import registers
 
 STEPS = ("quarter_hour", "hour", "day", "week", "month", "total")
@@ -44,6 +46,9 @@ class SliceUsage(NamedTuple):
     register: str
     region: str
     service_class: str
+    input_band: int  # the largest limit that the request's whole input was above, or 0
+    thinking: bool  # whether the request reasoned
+    attributes: tuple[str, ...]  # such as media_input, in alphabetical order
     quantity: int
 
 
@@ -142,13 +147,14 @@ USED_BY_QUARTER = """
 USAGE_IN = (
     USED.format(only="TRUE")  # noqa: S608
     + """
-    SELECT used.number, key.model, used.register, key.region, key.service_class, sum(used.quantity)
+    SELECT used.number, key.model, used.register, key.region, key.service_class, key.input_band,
+           key.thinking, key.attributes, sum(used.quantity)
     FROM used
     JOIN metering_ratingkey key
       ON key.organization_id = %(organization_id)s AND key.id = used.rating_key_id
     WHERE %(project_id)s::bigint IS NULL OR key.project_id = %(project_id)s
-    GROUP BY used.number, key.model, used.register, key.region, key.service_class
-    ORDER BY 1, 2, 3, 4, 5
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+    ORDER BY 1, 2, 3, 4, 5, 6, 7, 8
 """
 )
 
@@ -167,7 +173,10 @@ def usage_in(
             **_parts(slices),
         },
     )
-    return [SliceUsage._make((*row[:5], int(row[5]))) for row in rows]
+    return [
+        SliceUsage._make((*row[:7], tuple(row[7].split(",")) if row[7] else (), int(row[8])))
+        for row in rows
+    ]
 
 
 def _parts(slices: Sequence[Slice]) -> Parameters:
@@ -197,6 +206,44 @@ def _parts(slices: Sequence[Slice]) -> Parameters:
 
 def _hour(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+REGISTERS = """
+    SELECT DISTINCT register FROM metering_readinghour
+    WHERE organization_id = %(organization_id)s
+      AND starts_at >= date_bin('1 hour', %(start)s, '2000-01-01T00:00Z') AND starts_at < %(end)s
+"""
+LOAD = """
+    SELECT {api_key}, reading.starts_at, sum(reading.quantity)
+    FROM metering_reading reading
+    JOIN metering_ratingkey key
+      ON key.organization_id = reading.organization_id AND key.id = reading.rating_key_id
+    WHERE reading.organization_id = %(organization_id)s
+      AND reading.starts_at >= %(start)s AND reading.starts_at < %(end)s
+      AND reading.register = ANY(%(registers)s)
+    GROUP BY 1, 2 ORDER BY 1, 2
+"""
+
+
+def load_in(
+    organization_id: int,
+    start: datetime,
+    end: datetime,
+    *,
+    counts: Callable[[str], bool],
+    by_key: bool = False,
+) -> dict[str, dict[datetime, int]]:
+    """What was used in each quarter-hour, by API key or ("") altogether; idle ones are left out.
+
+    `counts` says which registers belong to it: a load adds up what is alike.
+    """
+    parameters: Parameters = {"organization_id": organization_id, "start": start, "end": end}
+    found = [register for (register,) in _rows(REGISTERS, parameters) if counts(register)]
+    load: dict[str, dict[datetime, int]] = {}
+    sql = LOAD.format(api_key="key.api_key" if by_key else "''")
+    for api_key, starts_at, quantity in _rows(sql, {**parameters, "registers": found}):
+        load.setdefault(api_key, {})[starts_at] = int(quantity)
+    return load
 
 
 TOKENS_BY_PROJECT = (
@@ -386,14 +433,15 @@ def dimension_values(
 
 
 FRESHNESS = """
-    SELECT count(*) FILTER (WHERE state = 'pending'),
-           coalesce(sum(accepted) FILTER (WHERE state = 'pending'), 0),
+    SELECT count(*) FILTER (WHERE state <> 'failed'),
+           coalesce(sum(accepted) FILTER (WHERE state <> 'failed'), 0),
            count(*) FILTER (WHERE state = 'failed'),
-           floor(extract(epoch FROM clock_timestamp()
-                         - min(received_at) FILTER (WHERE state = 'pending'))),
-           (SELECT count(*) FROM (SELECT FROM metering_event_overflow LIMIT 100000) AS overflow)
+           floor(extract(epoch FROM clock_timestamp() - min(coalesce(released_at, received_at))
+                                                        FILTER (WHERE state <> 'failed'))),
+           (SELECT coalesce(sum(cardinality(ordinals)), 0)
+            FROM (SELECT ordinals FROM metering_segment_overflow LIMIT 1000) AS overflow)
     FROM metering_ingestbatch
-    WHERE state <> 'applied'
+    WHERE state IN ('pending', 'failed', 'reverting')
       AND (%(organization_id)s::bigint IS NULL OR organization_id = %(organization_id)s)
 """
 
@@ -405,6 +453,28 @@ def freshness(organization_id: int | None = None) -> Freshness:
     )
     oldest = None if oldest_s is None else max(0, int(oldest_s))
     return Freshness(batches, int(events), failed, oldest, overflow)
+
+
+CHANGED_SINCE = """
+    SELECT least(
+        (SELECT min(reaches_back_to) FROM metering_void
+         WHERE organization_id = %(organization_id)s AND received_at > %(moment)s),
+        (SELECT min(starts_at) FROM metering_backfill
+         WHERE organization_id = %(organization_id)s AND closed_at IS NOT NULL
+           AND greatest(closed_at, reverted_at) > %(moment)s),
+        (SELECT min(reaches_back_to) FROM metering_reach
+         WHERE organization_id = %(organization_id)s AND noted_at > %(moment)s))
+"""
+
+
+def changed_since(organization_id: int, moment: datetime) -> datetime | None:
+    """How far back corrections, backfills and replays that came after a moment may have reached.
+
+    None: no further than events may be late. What was only ever held is in no reading.
+    """
+    parameters = {"organization_id": organization_id, "moment": moment}
+    ((reach,),) = _rows(CHANGED_SINCE, parameters)
+    return reach if reach is None else reach.astimezone(UTC)
 
 
 def _rows(sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:

@@ -16,8 +16,9 @@ from metering.ingest.callers import Caller
 from metering.ingest.decode import Refusal, Sent
 from metering.ingest.take import take
 from metering.models import Rejection
-from metering.usage.event import Rejected, UsageEvent
-from metering.usage.event import read as read_native
+from metering.usage import correction
+from metering.usage.correction import Reported
+from metering.usage.event import AGE_MAX, Rejected, UsageEvent
 
 KEPT_FOR = timedelta(days=30)
 PAGE_MAX = 200
@@ -27,6 +28,12 @@ PURGED_MAX = 10_000
 PURGE = """
     DELETE FROM metering_rejection WHERE (organization_id, id) IN (
         SELECT organization_id, id FROM metering_rejection WHERE received_at < %s LIMIT %s)
+"""
+
+
+NOTE_REACH = """
+    INSERT INTO metering_reach (organization_id, reaches_back_to) VALUES (%s, %s)
+    ON CONFLICT DO NOTHING
 """
 
 
@@ -127,6 +134,7 @@ def replay(
 
 def _replay(caller: Caller, rows: Sequence[Rejection], done: Replayed, *, now: datetime) -> None:
     sent = Sent([_read_again(row, now) for row in rows], single=False, keep_faults=False)
+    _note_reach(caller.organization_id, sent, now)
     if all(isinstance(event, Rejected) for event in sent.events):
         verdicts: Sequence[Any] = sent.events
     else:
@@ -144,9 +152,17 @@ def _replay(caller: Caller, rows: Sequence[Rejection], done: Replayed, *, now: d
     )
 
 
-def _read_again(row: Rejection, now: datetime) -> UsageEvent | Rejected:
+def _note_reach(organization_id: int, sent: Sent, now: datetime) -> None:
+    """Say, before anything is stored, how far back it reaches, if that is further than usual."""
+    moments = [one.occurred_at for one in sent.events if isinstance(one, UsageEvent)]
+    if moments and min(moments) < now - AGE_MAX:
+        with connection.cursor() as cursor:
+            cursor.execute(NOTE_REACH, [organization_id, min(moments)])
+
+
+def _read_again(row: Rejection, now: datetime) -> Reported | Rejected:
     """The event, judged anew; how old it may be is told by when it came."""
-    read = cloudevents.read if row.form == cloudevents.FORM else read_native
+    read = cloudevents.read if row.form == cloudevents.FORM else correction.read
     try:
         value = decode.parse(row.raw)
     except Refusal as refusal:

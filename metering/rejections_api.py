@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, cast
 
 from django.utils import timezone
@@ -13,13 +13,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts.api_auth import Machine, Refused
-from accounts.problems import KINDS, Problem
-from metering import rejections
+from accounts.api_auth import Machine
+from accounts.problems import KINDS
+from metering import asked, rejections
 from metering.api import _text, bad
 from metering.models import Rejection
 from metering.rejections import REPLAYED_MAX, Which
-from metering.usage.event import TIME
 
 PARAMETERS = ("code", "start", "end", "cursor", "limit")
 BODY = ("ids", "code", "start", "end")
@@ -91,12 +90,10 @@ class Rejections(APIView):
         """The newest first."""
         machine = cast("Machine", request.user)
         organization_id = machine.organization.pk
-        given = _given(request)
-        limit = _number(given.get("limit", str(rejections.PAGE_MAX)), "limit")
-        if not 1 <= limit <= rejections.PAGE_MAX:
-            raise bad(f"limit must lie between 1 and {rejections.PAGE_MAX}.")
+        given = asked.once(request, PARAMETERS)
+        limit = asked.limit(given, rejections.PAGE_MAX)
         window = replace(_window(given), own_project_id=machine.api_key.project_id)
-        cursor = _number(given["cursor"], "cursor") if "cursor" in given else None
+        cursor = asked.number(given["cursor"], "cursor") if "cursor" in given else None
         rows = rejections.find(organization_id, replace(window, before=cursor), limit=limit)
         return Response({
             "counts": rejections.counts(organization_id, window),
@@ -132,17 +129,6 @@ class Replay(APIView):
         return Response(ReplayedSerializer(done).data)
 
 
-def _given(request: Request) -> dict[str, str]:
-    given = {}
-    for name, values in request.query_params.lists():
-        if name not in PARAMETERS:
-            raise bad(f"{name[:40]!a} is not a parameter; they are {', '.join(PARAMETERS)}.")
-        if len(values) != 1:
-            raise bad(f"{name} is given {len(values)} times; give it once.")
-        given[name] = values[0]
-    return given
-
-
 def _chosen(data: object) -> Which:
     """Which to send again; at least one condition, so that nothing is replayed by mistake."""
     if not isinstance(data, dict) or not data:
@@ -172,20 +158,4 @@ def _window(given: dict[str, str]) -> Which:
 
 
 def _instant(given: dict[str, str], name: str) -> datetime | None:
-    text = given.get(name)
-    if text is None:
-        return None
-    try:
-        if TIME.fullmatch(text):
-            instant = datetime.fromisoformat(text).astimezone(UTC)
-            if 1970 <= instant.year <= 2200:
-                return instant
-    except (ValueError, OverflowError):
-        pass
-    raise bad(f"{name} {text[:40]!a} is not an RFC 3339 instant with offset.")
-
-
-def _number(text: str, name: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 18):
-        raise Refused(Problem("invalid_parameter", f"{name} {text[:40]!a} is not a number."))
-    return int(text)
+    return asked.instant(given[name], name) if name in given else None

@@ -20,6 +20,10 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 from django.db.utils import Error, OperationalError
 
+from metering import netting
+from metering.netting import Events
+from metering.usage import bands
+
 GROUP_MAX = 200  # batches a transaction
 LEASE = timedelta(seconds=120)
 ATTEMPTS_MAX = 5
@@ -59,14 +63,47 @@ class Claim:
         ]  # fmt: skip
 
 
-CLAIM = """
+# Organizations take turns: one with a long queue does not make the others wait for its end. The few
+# that have anything open are found by skipping through the index of what is open.
+CLAIM_UNTRIED = """
+    WITH RECURSIVE waiting (organization_id) AS (
+        (SELECT organization_id FROM metering_ingestbatch
+         WHERE state = 'pending' AND attempts = 0 ORDER BY organization_id LIMIT 1)
+        UNION ALL
+        SELECT (SELECT next.organization_id FROM metering_ingestbatch next
+                WHERE next.state = 'pending' AND next.attempts = 0
+                  AND next.organization_id > waiting.organization_id
+                ORDER BY next.organization_id LIMIT 1)
+        FROM waiting WHERE waiting.organization_id IS NOT NULL
+    ), turn AS (
+        SELECT queue.organization_id, queue.id
+        FROM waiting CROSS JOIN LATERAL (
+            SELECT batch.organization_id, batch.id,
+                   row_number() OVER (ORDER BY batch.id) AS turn
+            FROM metering_ingestbatch batch
+            WHERE batch.organization_id = waiting.organization_id
+              AND batch.state = 'pending' AND batch.attempts = 0
+              AND (batch.lease_until IS NULL OR batch.lease_until < clock_timestamp())
+            ORDER BY batch.id LIMIT %(limit)s) queue
+        ORDER BY queue.turn, queue.id LIMIT %(limit)s
+    ), open AS (
+        SELECT organization_id, id FROM metering_ingestbatch
+        WHERE (organization_id, id) IN (SELECT organization_id, id FROM turn)
+          AND state = 'pending' AND attempts = 0
+        ORDER BY id
+        FOR UPDATE SKIP LOCKED
+    )
+"""
+CLAIM_TRIED = """
     WITH open AS (
         SELECT organization_id, id FROM metering_ingestbatch
-        WHERE state = 'pending' AND {attempts}
+        WHERE state = 'pending' AND attempts > 0
           AND (lease_until IS NULL OR lease_until < clock_timestamp())
         ORDER BY id LIMIT %(limit)s
         FOR UPDATE SKIP LOCKED
     )
+"""
+CLAIMED = """
     UPDATE metering_ingestbatch batch
     SET lease_token = %(token)s, lease_until = clock_timestamp() + %(lease)s,
         attempts = attempts + 1
@@ -88,11 +125,11 @@ def claim(limit: int = GROUP_MAX, *, lease: timedelta = LEASE) -> Claim | None:
     """Take open batches that nobody works on: a group of untried ones, or one that was tried."""
     with connection.cursor() as cursor:
         cursor.execute(ABANDON, {"attempts_max": ATTEMPTS_MAX})
-    for attempts, most in (("attempts = 0", limit), ("attempts > 0", 1)):
+    for chosen, most in ((CLAIM_UNTRIED, limit), (CLAIM_TRIED, 1)):
         token = uuid.uuid4()
         with transaction.atomic(), connection.cursor() as cursor:
             parameters: Parameters = {"limit": most, "token": token, "lease": lease}
-            cursor.execute(CLAIM.format(attempts=attempts), parameters)
+            cursor.execute(chosen + CLAIMED, parameters)
             rows = sorted(cursor.fetchall())
         if rows:
             moments = [row[2] for row in rows]
@@ -117,52 +154,74 @@ APPLIED = """
       AND batch.state = 'pending' AND batch.lease_token = %(token)s
 """
 
-# Which events: those of our batches, in the partitions of the time in which they came.
+# Which segments: those of our batches, in the partitions of the time in which they came.
 OURS = """
     FROM unnest(%(organization_ids)s::bigint[], %(batch_ids)s::bigint[])
          AS ours (organization_id, batch_id)
-    JOIN metering_event event
-      ON event.organization_id = ours.organization_id AND event.batch_id = ours.batch_id
-     AND event.received_at BETWEEN %(received_first_at)s AND %(received_last_at)s
+    JOIN metering_segment segment
+      ON segment.organization_id = ours.organization_id AND segment.batch_id = ours.batch_id
+     AND segment.received_at BETWEEN %(received_first_at)s AND %(received_last_at)s
 """
-OF_ORGANIZATION = """
-    FROM metering_ingestbatch ours
-    JOIN metering_event event
-      ON event.organization_id = ours.organization_id AND event.batch_id = ours.id
-     AND event.received_at = ours.received_at
-    WHERE ours.organization_id = %(organization_id)s AND ours.state = 'applied'
+# Their events with what cannot be told from a sum: the band of the whole input, whether it
+# reasoned, which media it had; as metering.usage.bands says, and a test holds the two together.
+EVENTS = """
+    SELECT segment.organization_id, event.attribution_id,
+           date_bin('15 minutes', event.occurred_at, '2000-01-01T00:00Z') AS starts_at,
+           event.input, event.cache_read, event.cache_write, event.output, event.reasoning,
+           event.extra,
+           coalesce((%(limits)s::bigint[])[width_bucket(
+               coalesce(event.input, 0)::bigint + coalesce(event.cache_read, 0)
+                   + coalesce(event.cache_write, 0) + coalesce(more.input, 0)::bigint - 1,
+               %(limits)s::bigint[])], 0) AS input_band,
+           coalesce(event.reasoning > 0, more.reasoning, false) AS thinking,
+           coalesce(more.attributes, '') AS attributes
+    {segments}
+    CROSS JOIN LATERAL unnest({ordinals}segment.occurred_at, segment.attribution_ids, segment.input,
+        segment.cache_read, segment.cache_write, segment.output, segment.reasoning, segment.extra)
+        AS event ({ordinal}occurred_at, attribution_id, input, cache_read, cache_write, output,
+                  reasoning, extra)
+    LEFT JOIN LATERAL (
+        SELECT sum(one.value::bigint) FILTER (
+                   WHERE one.key ~ '^(input|cache_)' AND one.key !~ '_(hours|seconds)$') AS input,
+               bool_or(one.key = 'reasoning') AS reasoning,
+               concat_ws(',',
+                   CASE WHEN bool_or(one.key = ANY(%(audio_output)s) AND one.value <> '0')
+                        THEN 'audio_output' END,
+                   CASE WHEN bool_or(one.key = ANY(%(media_input)s) AND one.value <> '0')
+                        THEN 'media_input' END) AS attributes
+        FROM jsonb_each_text(event.extra) AS one
+    ) more ON event.extra IS NOT NULL
+    {which}
 """
+_ALL = {"ordinals": "", "ordinal": "", "which": ""}
+_SOME = {"ordinals": "segment.ordinals, ", "ordinal": "ordinal, "}
 
 # Keys first, in a statement of its own: what another worker is adding at the same moment is waited
 # for, and seen by the next statement. Everybody adds in one order, so nobody waits in a circle.
-_KEY = "organization_id, project_id, model, api_key, agent, region, service_class"
-_KEY_OF_EVENT = """
-    event.organization_id, event.project_id, event.model, coalesce(event.api_key, '') AS api_key,
-    coalesce(event.agent, '') AS agent, coalesce(event.region, '') AS region,
-    coalesce(event.service_class, '') AS service_class
-"""
+_NAMES = "project_id, model, api_key, agent, region, service_class"
+_TOLD = "input_band, thinking, attributes"  # by the registers
 INTERN = """
-    INSERT INTO metering_ratingkey ({key})
-    SELECT {key} FROM (SELECT DISTINCT {key_of_event} {events}) AS used
-    WHERE NOT EXISTS (SELECT FROM metering_ratingkey known
+    INSERT INTO metering_ratingkey (organization_id, {names}, {told})
+    SELECT organization_id, {names}, {told}
+    FROM (SELECT DISTINCT organization_id, attribution_id, {told} FROM ({events}) AS event) AS used
+    JOIN metering_attribution attribution USING (organization_id)
+    WHERE attribution.id = used.attribution_id
+      AND NOT EXISTS (SELECT FROM metering_ratingkey known
         WHERE (known.organization_id, known.project_id, known.model, known.api_key, known.agent,
-               known.region, known.service_class)
-            = (used.organization_id, used.project_id, used.model, used.api_key, used.agent,
-               used.region, used.service_class))
-    ORDER BY {key}
+               known.region, known.service_class, known.input_band, known.thinking,
+               known.attributes)
+            = (used.organization_id, attribution.project_id, attribution.model, attribution.api_key,
+               attribution.agent, attribution.region, attribution.service_class, used.input_band,
+               used.thinking, used.attributes))
+    ORDER BY organization_id, {names}, {told}
     ON CONFLICT DO NOTHING
 """
 # One row per quarter-hour, rating key and register: the five registers with columns of their own,
 # the derived one, and whatever else the events carry. A key that is missing is refused by the
 # table, not left out by the join. The hours are the same quantities once more, in one statement.
-ADD = """
-    WITH event AS MATERIALIZED (
-        SELECT {key_of_event},
-               date_bin('15 minutes', event.occurred_at, '2000-01-01T00:00Z') AS starts_at,
-               event.input, event.cache_read, event.cache_write, event.output, event.reasoning,
-               event.other
-        {events}
-    ), total AS (
+SUMMED = """
+    WITH event AS MATERIALIZED ({events}),
+    total AS (
         SELECT {key}, starts_at, sum(input) AS input, sum(cache_read) AS cache_read,
                sum(cache_write) AS cache_write, sum(output) AS output,
                sum(reasoning) AS reasoning, count(*)::numeric AS requests
@@ -175,13 +234,31 @@ ADD = """
         WHERE quantity IS NOT NULL
         UNION ALL
         SELECT {key}, starts_at, one.key, sum(one.value::numeric)
-        FROM event CROSS JOIN LATERAL jsonb_each_text(event.other) AS one
-        WHERE event.other IS NOT NULL
+        FROM event CROSS JOIN LATERAL jsonb_each_text(event.extra) AS one
+        WHERE event.extra IS NOT NULL
         GROUP BY {key}, starts_at, one.key
+    ), key AS MATERIALIZED (
+        SELECT used.*, known.id
+        FROM (SELECT DISTINCT {key} FROM event) AS used
+        LEFT JOIN metering_attribution attribution
+          ON attribution.organization_id = used.organization_id
+         AND attribution.id = used.attribution_id
+        LEFT JOIN metering_ratingkey known
+          ON (known.organization_id, known.project_id, known.model, known.api_key, known.agent,
+              known.region, known.service_class, known.input_band, known.thinking,
+              known.attributes)
+           = (used.organization_id, attribution.project_id, attribution.model, attribution.api_key,
+              attribution.agent, attribution.region, attribution.service_class, used.input_band,
+              used.thinking, used.attributes)
     ), named AS MATERIALIZED (
-        SELECT organization_id, starts_at, known.id, register, quantity
-        FROM summed LEFT JOIN metering_ratingkey known USING ({key})
-    ), into_hours AS (
+        SELECT organization_id, starts_at, key.id, register, sum(quantity) AS quantity
+        FROM summed LEFT JOIN key USING ({key})
+        GROUP BY 1, 2, 3, 4
+    )
+"""
+ADD = (
+    SUMMED  # noqa: S608 - texts of our own
+    + """, into_hours AS (
         INSERT INTO metering_readinghour AS reading
             (organization_id, starts_at, rating_key_id, register, quantity)
         SELECT organization_id, date_bin('1 hour', starts_at, '2000-01-01T00:00Z'), id, register,
@@ -199,19 +276,69 @@ ADD = """
     ON CONFLICT (organization_id, starts_at, rating_key_id, register)
     DO UPDATE SET quantity = reading.quantity + excluded.quantity
 """
+)
+# What leaves was put in before: a reading that is not there, or too small, is a fault of ours.
+SUBTRACT = (
+    SUMMED  # noqa: S608 - texts of our own
+    + """, by_hour AS (
+        SELECT organization_id, date_bin('1 hour', starts_at, '2000-01-01T00:00Z') AS starts_at, id,
+               register, sum(quantity)::bigint AS quantity
+        FROM named GROUP BY 1, 2, 3, 4
+    ), from_hours AS (
+        UPDATE metering_readinghour reading SET quantity = reading.quantity - by_hour.quantity
+        FROM by_hour
+        WHERE reading.organization_id = by_hour.organization_id
+          AND reading.starts_at = by_hour.starts_at AND reading.rating_key_id = by_hour.id
+          AND reading.register = by_hour.register
+        RETURNING 1
+    ), from_quarters AS (
+        UPDATE metering_reading reading SET quantity = reading.quantity - named.quantity::bigint
+        FROM named
+        WHERE reading.organization_id = named.organization_id
+          AND reading.starts_at = named.starts_at AND reading.rating_key_id = named.id
+          AND reading.register = named.register
+        RETURNING 1
+    )
+    SELECT (SELECT count(*) FROM named) = (SELECT count(*) FROM from_quarters)
+       AND (SELECT count(*) FROM by_hour) = (SELECT count(*) FROM from_hours)
+"""
+)
+_PARTS = {
+    "names": _NAMES,
+    "told": _TOLD,
+    "key": f"organization_id, attribution_id, {_TOLD}",
+}
+_BANDS: Parameters = {
+    "limits": list(bands.LIMITS),
+    **{attribute: list(telling) for attribute, telling in bands.ATTRIBUTES.items()},
+}
 
 
-def _add(cursor: CursorWrapper, events: str, parameters: Parameters) -> None:
-    """Sum events into the readings; `events` is one of the two texts above."""
+def _add(cursor: CursorWrapper, segments: str, parameters: Parameters) -> None:
+    """Sum events into the readings; `segments` says which."""
+    events = EVENTS.format(segments=segments, **_ALL)
     for statement in (INTERN, ADD):
-        text = statement.format(key=_KEY, key_of_event=_KEY_OF_EVENT, events=events)
-        cursor.execute(text, parameters)
+        cursor.execute(statement.format(events=events, **_PARTS), {**parameters, **_BANDS})
+
+
+class NotThere(Exception):
+    """Something was to leave the readings that is not in them: the transaction must not stand."""
+
+
+def subtract(cursor: CursorWrapper, leaving: Events, parameters: Parameters) -> None:
+    """Take events out of the readings again."""
+    events = EVENTS.format(segments=leaving.segments, which=leaving.which, **_SOME)
+    cursor.execute(SUBTRACT.format(events=events, **_PARTS), {**parameters, **_BANDS})
+    (whole,) = cursor.fetchone()
+    if not whole:
+        raise NotThere("some readings of what was voided or reverted are missing")
 
 
 def apply(claim: Claim) -> None:
     """Add the batches to the readings and mark them, in one transaction; or raise and do neither.
 
-    Marking comes first: it locks the batches, so that nobody can claim them while we sum.
+    Marking comes first: it locks the batches, so that nobody can claim them while we sum. What is
+    voided leaves in the same transaction.
     """
     parameters: Parameters = {
         "organization_ids": list(claim.organization_ids),
@@ -221,11 +348,14 @@ def apply(claim: Claim) -> None:
         "received_last_at": claim.received_last_at,
     }
     with transaction.atomic(), connection.cursor() as cursor:
-        _share(claim.organization_ids)
+        alone = netting.concerned(cursor, parameters)
+        netting.lock(cursor, claim.organization_ids, alone)
         cursor.execute(APPLIED, parameters)
         if cursor.rowcount != len(claim):
             raise LeaseLost(f"{len(claim) - cursor.rowcount} of {len(claim)} batches are not ours")
         _add(cursor, OURS, parameters)
+        if netting.concerned(cursor, parameters):  # perhaps only since we asked first
+            subtract(cursor, netting.VOIDED, parameters)
 
 
 FAILED = """
@@ -249,7 +379,7 @@ def apply_or_postpone(claim: Claim) -> int:
     except LeaseLost as lost:
         logger.warning("a lease was lost: %s", lost)
         return 0
-    except Error as error:
+    except (Error, NotThere) as error:
         if len(claim) > 1:
             return sum(apply_or_postpone(part) for part in claim.parts())
         postpone(claim, error)
@@ -298,28 +428,14 @@ def retry_failed(organization_id: int, batch_id: int) -> bool:
 
 
 def rebuild(organization_id: int) -> None:
-    """Make the organization's readings anew from the events of its applied batches.
+    """Make the organization's readings anew from its events: those ever applied, less what is out.
 
     Waits for roll-ups under way, and they wait for it. Rating keys stay, so nothing else changes.
     """
+    parameters: Parameters = {"organization_id": organization_id}
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_lock_of(organization_id)])
+        netting.lock(cursor, [organization_id], alone=[organization_id])
         for table in ("metering_reading", "metering_readinghour"):
             cursor.execute(f"DELETE FROM {table} WHERE organization_id = %s", [organization_id])  # noqa: S608
-        _add(cursor, OF_ORGANIZATION, {"organization_id": organization_id})
-
-
-_LOCK = 0x6B74_0000_0000_0000  # "kt"; the organization's number is added
-
-
-def _lock_of(organization_id: int) -> int:
-    return _LOCK + organization_id
-
-
-def _share(organization_ids: Sequence[int]) -> None:
-    """Keep a rebuild of these organizations out for the rest of the transaction."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_advisory_xact_lock_shared(id) FROM unnest(%s::bigint[]) AS id",
-            [[_lock_of(one) for one in sorted(set(organization_ids))]],
-        )
+        _add(cursor, netting.EVER_IN, parameters)
+        subtract(cursor, netting.OUT_BY_NOW, parameters)

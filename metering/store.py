@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -18,13 +19,16 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg import Connection, errors
 
-from metering.usage import registers
-from metering.usage.event import UsageEvent
+from metering import judging, names, segments, voids
+from metering.judging import Judge, Settled
+from metering.segments import Content, Entry
+from metering.usage.correction import Correction
+from metering.usage.event import Rejected, UsageEvent
+from metering.usage.identity import packed_hex
 
 ATTEMPTS_MAX = 5
 SHOWN_MAX = 3  # fields that a conflict names
 SAMPLE = 8  # keys that are looked for before the rest is believed to be new
-SEPARATORS = 17  # tabs in a line of COPY_EVENTS
 
 
 class Status(StrEnum):
@@ -36,12 +40,15 @@ class Status(StrEnum):
 
 
 class Incoming(NamedTuple):
-    """A valid event on its way in: its place in the request, its project's row, its content."""
+    """A valid event on its way in: its place in the request, and its project's row.
+
+    A void stands for itself, without a project; beside an amendment's event stands what it amends.
+    """
 
     ordinal: int  # its place in the request
-    event: UsageEvent
+    event: UsageEvent | Correction
     project_id: int
-    fingerprint: bytes
+    correction: Correction | None = None
 
 
 class Outcome(NamedTuple):
@@ -61,92 +68,82 @@ class Stored:
 
     batch_id: int
     received_at: datetime
-    outcomes: list[Outcome]
+    outcomes: list[Outcome | Rejected]  # a correction may be rejected for what is stored
 
     def count(self, status: Status) -> int:
         """How many events ended so."""
-        return sum(outcome.status is status for outcome in self.outcomes)
+        return sum(
+            isinstance(outcome, Outcome) and outcome.status is status for outcome in self.outcomes
+        )
+
+
+class BackfillNotOpen(Exception):
+    """The backfill that a batch was sent into is closed or reverted, or never was."""
 
 
 class AllOrNothing(Exception):
     """In atomic mode: some event was no success, so nothing was stored."""
 
-    def __init__(self, outcomes: list[Outcome]) -> None:
+    def __init__(self, outcomes: list[Outcome | Rejected]) -> None:
         super().__init__("some events were not taken, so none was")
         self.outcomes = outcomes
 
 
 # The batch takes its number and its moment from the database. A few of its keys are looked for at
 # the same time: whoever repeats a batch repeats all of it, so this tells replays from news.
-# Sources and ids hold no control characters, so 0x1f separates them exactly.
 OPEN = """
     INSERT INTO metering_ingestbatch
-        (organization_id, api_key_id, submitted, accepted, duplicate, conflict, rejected)
+        (organization_id, api_key_id, submitted, accepted, duplicate, conflict, rejected,
+         backfill_id, state)
     VALUES (%(organization_id)s, %(api_key_id)s, %(submitted)s, %(unique)s,
-            %(submitted)s - %(unique)s - %(rejected)s, 0, %(rejected)s)
+            %(submitted)s - %(unique)s - %(rejected)s, 0, %(rejected)s, %(backfill_id)s,
+            CASE WHEN %(backfill_id)s::bigint IS NULL THEN 'pending' ELSE 'held' END)
     RETURNING id, received_at, EXISTS (
-        SELECT FROM metering_eventkey known
+        SELECT FROM metering_identity known
         WHERE known.organization_id = %(organization_id)s
-          AND (known.source, known.event_id) IN (
-              SELECT * FROM ROWS FROM (
-                  unnest(string_to_array(%(sources)s, E'\\x1f')),
-                  unnest(string_to_array(%(event_ids)s, E'\\x1f'))) AS sample))
+          AND (known.source_id, known.id) IN (
+              SELECT * FROM unnest(%(source_ids)s::integer[], %(ids)s::bytea[])))
 """
 # News goes in by COPY, which is half as dear as INSERT but stops at the first key that is known.
 COPY_KEYS = """
-    COPY metering_eventkey (organization_id, batch_id, source, event_id, ordinal, fingerprint)
-    FROM STDIN
+    COPY metering_identity (organization_id, batch_id, source_id, ordinal, id) FROM STDIN
 """
 # Then the batch begins anew, and what is known stays out.
 INSERT_KEYS = """
-    INSERT INTO metering_eventkey
-        (organization_id, source, event_id, batch_id, ordinal, fingerprint)
-    SELECT %(organization_id)s, new.source, new.event_id, %(batch_id)s, new.ordinal,
-           substring(%(fingerprints)b FROM (new.position * 16 - 15)::int FOR 16)
-    FROM ROWS FROM (
-        unnest(string_to_array(%(sources)s, E'\\x1f')),
-        unnest(string_to_array(%(event_ids)s, E'\\x1f')),
-        unnest(%(ordinals)s::smallint[])
-    ) WITH ORDINALITY AS new (source, event_id, ordinal, position)
-    ON CONFLICT (organization_id, source, event_id) DO NOTHING
-"""
-COPY_EVENTS = """
-    COPY metering_event (received_at, organization_id, batch_id, ordinal, occurred_at, project_id,
-        model, api_key, agent, session, region, service_class,
-        input, cache_read, cache_write, output, reasoning, other) FROM STDIN
+    INSERT INTO metering_identity (organization_id, batch_id, source_id, ordinal, id)
+    SELECT %(organization_id)s, %(batch_id)s, new.source_id, new.ordinal, new.id
+    FROM unnest(%(source_ids)s::integer[], %(ids)s::bytea[], %(ordinals)s::smallint[])
+         AS new (source_id, id, ordinal)
+    ORDER BY new.source_id, new.id
+    ON CONFLICT (organization_id, source_id, id) DO NOTHING
 """
 KNOWN = """
-    SELECT key.source, key.event_id, key.batch_id, key.ordinal, key.fingerprint
-    FROM ROWS FROM (
-        unnest(string_to_array(%(sources)s, E'\\x1f')),
-        unnest(string_to_array(%(event_ids)s, E'\\x1f'))
-    ) AS sent (source, event_id)
-    JOIN metering_eventkey key
+    SELECT key.source_id, encode(key.id, 'hex'), key.batch_id, key.ordinal
+    FROM unnest(%(source_ids)s::integer[], %(ids)s::bytea[]) AS sent (source_id, id)
+    JOIN metering_identity key
       ON key.organization_id = %(organization_id)s
-     AND key.source = sent.source AND key.event_id = sent.event_id
+     AND key.source_id = sent.source_id AND key.id = sent.id
 """
 RECOUNT = """
     UPDATE metering_ingestbatch
     SET accepted = %(accepted)s, duplicate = %(duplicate)s, conflict = %(conflict)s,
+        rejected = %(rejected)s,
         state = CASE WHEN %(accepted)s = 0 THEN 'applied' ELSE state END,
         applied_at = CASE WHEN %(accepted)s = 0 THEN clock_timestamp() ELSE applied_at END
     WHERE organization_id = %(organization_id)s AND id = %(batch_id)s
 """
-FIRST = """
-    SELECT event.batch_id, event.ordinal, event.received_at, event.occurred_at, event.project_id,
-           event.model, event.api_key, event.agent, event.session, event.region,
-           event.service_class, event.input, event.cache_read, event.cache_write, event.output,
-           event.reasoning, event.other
-    FROM unnest(%(batch_ids)s::bigint[], %(ordinals)s::smallint[]) AS first (batch_id, ordinal)
-    JOIN metering_ingestbatch batch
-      ON batch.organization_id = %(organization_id)s AND batch.id = first.batch_id
-    JOIN metering_event event
-      ON event.organization_id = %(organization_id)s AND event.batch_id = first.batch_id
-     AND event.ordinal = first.ordinal AND event.received_at = batch.received_at
+# Whoever closes or reverts the backfill waits until this batch is committed.
+HOLD_OPEN = """
+    SELECT FROM metering_backfill
+    WHERE organization_id = %(organization_id)s AND id = %(backfill_id)s AND state = 'open'
+    FOR SHARE
 """
-
+SUM_UP = """
+    UPDATE metering_ingestbatch SET sums = %(sums)s
+    WHERE organization_id = %(organization_id)s AND id = %(batch_id)s
+"""
 _NEVER = datetime.min.replace(tzinfo=UTC)
-RETRIED = (errors.SerializationFailure, errors.DeadlockDetected)
+RETRIED = (errors.SerializationFailure, errors.DeadlockDetected, voids.Overtaken)
 
 
 def store(
@@ -157,9 +154,24 @@ def store(
     *,
     rejected: int = 0,
     atomic: bool = False,
+    own_project_id: int | None = None,
+    backfill_id: int | None = None,
 ) -> Stored:
-    """Commit a batch and say, event by event, what became of it. Safe to repeat at any time."""
-    batch = _Batch(connection, organization_id, api_key_id, incoming, rejected, atomic)
+    """Commit a batch and say, event by event, what became of it. Safe to repeat at any time.
+
+    A key of one project corrects what is in `own_project_id` only. With a backfill the batch is
+    held until that is closed; BackfillNotOpen where it is not open.
+    """
+    batch = _Batch(
+        connection,
+        organization_id,
+        api_key_id,
+        incoming,
+        rejected,
+        atomic,
+        own_project_id,
+        backfill_id,
+    )
     for attempt in range(1, ATTEMPTS_MAX + 1):
         try:
             with connection.transaction():
@@ -173,13 +185,15 @@ def store(
     raise AssertionError("a batch that expects known keys meets no unique violation")
 
 
-@dataclass(slots=True)
-class _Known:
-    """Where an identity was stored first, and with which content."""
+class _Place(NamedTuple):
+    """Where an identity was stored first."""
 
     batch_id: int
     ordinal: int
-    fingerprint: bytes
+
+
+Identity = tuple[int, str]  # the source's number, and the id as it is kept, in hexadecimal
+Kept = dict[tuple[int, int], tuple[datetime, Content]]
 
 
 @dataclass(slots=True)
@@ -192,33 +206,94 @@ class _Batch:
     incoming: Sequence[Incoming]
     rejected: int
     atomic: bool
-    ordered: list[Incoming] = field(init=False)  # each identity once, in one order for everybody
-    first: dict[tuple[str, str], Incoming] = field(init=False)
+    own_project_id: int | None
+    backfill_id: int | None
+    identities: list[Identity] = field(init=False)  # of each event, in the order of the request
+    attributions: list[names.Attribution | None] = field(init=False)  # None: a void has none
+    first: dict[Identity, Incoming] = field(init=False)
+    ordered: list[Identity] = field(init=False)  # each once, in one order for everybody
+    attribution_ids: names.Names = field(init=False)
     expects_known: bool = field(init=False)
     batch_id: int = 0
     received_at: datetime = _NEVER
 
     def __post_init__(self) -> None:
+        """Give every name its number, before any transaction of ours begins."""
+        events = [item.event for item in self.incoming]
+        sources = names.source_ids(
+            self.connection, self.organization_id, {event.source for event in events}
+        )
+        self.attributions = [
+            names.attribution(item.event, item.project_id)
+            if isinstance(item.event, UsageEvent)
+            else None
+            for item in self.incoming
+        ]
+        self.attribution_ids = names.attribution_ids(
+            self.connection, self.organization_id, filter(None, self.attributions)
+        )
+        self.identities = [(sources[event.source], packed_hex(event.id)) for event in events]
+        self._arrange()
+        corrects = any(item.correction for item in self.incoming)
+        self.expects_known = corrects or len(self.ordered) < len(self.incoming)
+
+    def _arrange(self, settled: Collection[int] = ()) -> None:
+        """Each identity once, by the first that came with it; what is settled takes none."""
         self.first = {}
-        for item in self.incoming:
-            self.first.setdefault((item.event.source, item.event.id), item)
-        self.ordered = [self.first[key] for key in sorted(self.first)]
-        self.expects_known = len(self.ordered) < len(self.incoming)
+        for identity, item in zip(self.identities, self.incoming, strict=True):
+            if item.ordinal not in settled:
+                self.first.setdefault(identity, item)
+        self.ordered = sorted(self.first)
 
     def store(self) -> Stored:
         """Everything inside the transaction."""
+        self._hold_open()
         self.expects_known |= self._open()
+        judge = self._judge()
         if self.expects_known:
             self._insert_keys()
-            outcomes = self._sort_out()
-            if self.atomic and any(one.status is Status.CONFLICT for one in outcomes):
+            outcomes = self._sort_out(judge)
+            if self.atomic and any(_spoils(one) for one in outcomes):
                 raise AllOrNothing(outcomes)
         else:
             self._copy_keys()
             outcomes = [Outcome(item.ordinal, ACCEPTED) for item in self.incoming]
-        accepted = {one.ordinal for one in outcomes if one.status is ACCEPTED}
-        self._copy_events([item for item in self.incoming if item.ordinal in accepted])
+        accepted = [isinstance(one, Outcome) and one.status is ACCEPTED for one in outcomes]
+        self._write(accepted)
+        if judge:
+            self._write_voids(judge, accepted)
         return Stored(self.batch_id, self.received_at, outcomes)
+
+    def _hold_open(self) -> None:
+        """Keep the backfill open until the commit."""
+        if self.backfill_id is None:
+            return
+        parameters = {"organization_id": self.organization_id, "backfill_id": self.backfill_id}
+        if self.connection.execute(HOLD_OPEN, parameters).fetchone() is None:
+            raise BackfillNotOpen
+
+    def _judge(self) -> Judge | None:
+        """Which corrections take something back; the others leave their ids free."""
+        if not any(item.correction for item in self.incoming):
+            return None
+        judge = voids.judge(
+            self.connection,
+            self.organization_id,
+            self.incoming,
+            batch_id=self.batch_id,
+            received_at=self.received_at,
+            own_project_id=self.own_project_id,
+        )
+        self._arrange(judge.settled)
+        return judge
+
+    def _write_voids(self, judge: Judge, accepted: Sequence[bool]) -> None:
+        corrections = {
+            item.ordinal: item.correction
+            for item, taken in zip(self.incoming, accepted, strict=True)
+            if taken and item.correction
+        }
+        voids.write(self.connection, self.organization_id, self.api_key_id, judge, corrections)
 
     def _open(self) -> bool:
         """Write the batch down as if all of it were new; whether some of it is known."""
@@ -231,7 +306,8 @@ class _Batch:
                 "submitted": len(self.incoming) + self.rejected,
                 "unique": len(self.ordered),
                 "rejected": self.rejected,
-                **_identities(sample),
+                "backfill_id": self.backfill_id,
+                **_arrays(sample),
             },
         ).fetchone()
         assert row is not None
@@ -240,10 +316,10 @@ class _Batch:
 
     def _copy_keys(self) -> None:
         head = f"{self.organization_id}\t{self.batch_id}"
+        first = self.first
         rows = [
-            f"{head}\t{_escaped(event.source)}\t{_escaped(event.id)}\t{ordinal}"
-            f"\t\\\\x{fingerprint.hex()}\n"
-            for ordinal, event, _, fingerprint in self.ordered
+            f"{head}\t{identity[0]}\t{first[identity].ordinal}\t\\\\x{identity[1]}\n"
+            for identity in self.ordered
         ]
         with self.connection.cursor() as cursor, cursor.copy(COPY_KEYS) as copy:
             copy.write("".join(rows))
@@ -254,164 +330,147 @@ class _Batch:
             {
                 "organization_id": self.organization_id,
                 "batch_id": self.batch_id,
-                "ordinals": "{" + ",".join([str(item.ordinal) for item in self.ordered]) + "}",
-                "fingerprints": b"".join([item.fingerprint for item in self.ordered]),
-                **_identities(self.ordered),
+                "ordinals": [self.first[identity].ordinal for identity in self.ordered],
+                **_arrays(self.ordered),
             },
         )
 
-    def _copy_events(self, items: Sequence[Incoming]) -> None:
-        if not items:
-            return
-        head = f"{self.received_at.isoformat()}\t{self.organization_id}\t{self.batch_id}"
-        text = "".join([_row(head, item) for item in items])
-        # These columns hold neither tab nor line end nor backslash by their alphabets: proved here.
-        assert text.count("\t") == SEPARATORS * len(items)
-        assert text.count("\n") == len(items)
-        assert text.count("\\") == text.count("\\N")
-        with self.connection.cursor() as cursor, cursor.copy(COPY_EVENTS) as copy:
-            copy.write(text)
+    def _write(self, accepted: Sequence[bool]) -> None:
+        entries = [
+            Entry(
+                item.ordinal,
+                item.event.occurred_at,
+                self.attribution_ids[attribution],
+                item.event.session,
+                item.event.usage,
+            )
+            for item, attribution, taken in zip(
+                self.incoming, self.attributions, accepted, strict=True
+            )
+            if taken and isinstance(item.event, UsageEvent)
+        ]
+        segments.write(
+            self.connection, self.organization_id, self.batch_id, self.received_at, entries
+        )
+        if self.backfill_id is not None:
+            self._sum_up(entries)
 
-    def _sort_out(self) -> list[Outcome]:
+    def _sum_up(self, entries: Iterable[Entry]) -> None:
+        """Note what a backfill's batch comes to, so that nobody has to add it up again."""
+        sums: Counter[str] = Counter()
+        for entry in entries:
+            sums.update(entry.usage)
+        parameters = {"organization_id": self.organization_id, "batch_id": self.batch_id}
+        self.connection.execute(SUM_UP, {"sums": json.dumps(sums, sort_keys=True), **parameters})
+
+    def _sort_out(self, judge: Judge | None) -> list[Outcome | Rejected]:
         """Tell accepted, duplicate and conflict apart, and correct the batch's counts."""
         rows = self.connection.execute(
-            KNOWN, {"organization_id": self.organization_id, **_identities(self.ordered)}
+            KNOWN, {"organization_id": self.organization_id, **_arrays(self.ordered)}
         )
-        known = {
-            (source, event_id): _Known(batch_id, ordinal, bytes(fingerprint))
-            for source, event_id, batch_id, ordinal, fingerprint in rows
-        }
-        judged = [(item, self._status(item, known)) for item in self.incoming]
-        details = self._details(judged, known)
+        known = {(row[0], row[1]): _Place(row[2], row[3]) for row in rows}
+        places = {place for place in known.values() if place.batch_id != self.batch_id}
+        kept = segments.read(self.connection, self.organization_id, places)
+        settled, fates = self._settled(judge, known, places)
         outcomes = [
-            Outcome(item.ordinal, status, details.get(item.ordinal)) for item, status in judged
+            _outcome(item.ordinal, settled[item.ordinal])
+            if item.ordinal in settled
+            else self._judged(item, identity, known[identity], kept)
+            for item, identity in zip(self.incoming, self.identities, strict=True)
         ]
-        counts = {status.value: 0 for status in Status}
+        outcomes = [_with_fate(outcome, fates) for outcome in outcomes]
+        counts = {status.value: 0 for status in Status} | {"rejected": self.rejected}
         for outcome in outcomes:
-            counts[outcome.status] += 1
+            counts[outcome.status if isinstance(outcome, Outcome) else "rejected"] += 1
         self.connection.execute(
             RECOUNT,
             {"organization_id": self.organization_id, "batch_id": self.batch_id, **counts},
         )
         return outcomes
 
-    def _status(self, item: Incoming, known: dict[tuple[str, str], _Known]) -> Status:
-        stored = known[item.event.source, item.event.id]
-        if stored.batch_id == self.batch_id and stored.ordinal == item.ordinal:
-            return Status.ACCEPTED
-        return Status.DUPLICATE if stored.fingerprint == item.fingerprint else Status.CONFLICT
+    def _settled(
+        self, judge: Judge | None, known: Mapping[Identity, _Place], earlier: Iterable[_Place]
+    ) -> tuple[dict[int, Settled], dict[int, str]]:
+        """What corrections decide beside an event's content; and what became of events since."""
+        touched = voids.touched(self.connection, self.organization_id, earlier)
+        named = {
+            (item.event.source, item.event.id): known[identity]
+            for identity, item in zip(self.identities, self.incoming, strict=True)
+            if identity in known
+        }
+        return judging.compare(self.incoming, judge, named, touched, self.batch_id)
 
-    def _details(
-        self, judged: list[tuple[Incoming, Status]], known: dict[tuple[str, str], _Known]
-    ) -> dict[int, str]:
-        """A sentence for each event that was there before: since when, and what differs."""
-        before = [
-            (item, status, known[item.event.source, item.event.id])
-            for item, status in judged
-            if status is not Status.ACCEPTED
-        ]
-        stored = self._stored([place for _, _, place in before])
-        details = {}
-        for item, status, place in before:
-            if place.batch_id == self.batch_id:
-                twin = self.first[item.event.source, item.event.id]
-                since, was = f"stands at index {twin.ordinal} of this batch", _content_of(twin)
-            else:
-                received_at, was = stored[place.batch_id, place.ordinal]
-                since = f"was accepted at {received_at:%Y-%m-%dT%H:%M:%S.%fZ}"
-            details[item.ordinal] = _sentence(status, since, was, _content_of(item))
-        return details
-
-    def _stored(
-        self, places: Sequence[_Known]
-    ) -> dict[tuple[int, int], tuple[datetime, dict[str, object]]]:
-        """The events that were accepted earlier, by batch and ordinal."""
-        earlier = [place for place in places if place.batch_id != self.batch_id]
-        if not earlier:
-            return {}
-        rows = self.connection.execute(
-            FIRST,
-            {
-                "organization_id": self.organization_id,
-                "batch_ids": [place.batch_id for place in earlier],
-                "ordinals": [place.ordinal for place in earlier],
-            },
-        )
-        return {(row[0], row[1]): (row[2], _content_of_row(row[3:])) for row in rows}
+    def _judged(self, item: Incoming, identity: Identity, place: _Place, kept: Kept) -> Outcome:
+        """What became of one event, and a sentence if it was there before."""
+        if place.batch_id != self.batch_id:
+            received_at, was = kept[place]
+            since = f"was accepted at {received_at:%Y-%m-%dT%H:%M:%S.%fZ}"
+        elif place.ordinal == item.ordinal:
+            return Outcome(item.ordinal, ACCEPTED)
+        else:
+            twin = self.first[identity]
+            since, was = f"stands at index {twin.ordinal} of this batch", _content(twin)
+        now = _content(item)
+        status = Status.DUPLICATE if was == now else Status.CONFLICT
+        return Outcome(item.ordinal, status, _sentence(status, since, was, now))
 
 
-def _identities(ordered: Sequence[Incoming]) -> dict[str, str]:
+def _outcome(ordinal: int, settled: Settled) -> Outcome | Rejected:
+    if isinstance(settled, Rejected):
+        return settled
+    return Outcome(ordinal, Status.DUPLICATE if settled.same else Status.CONFLICT, settled.detail)
+
+
+def _with_fate(outcome: Outcome | Rejected, fates: Mapping[int, str]) -> Outcome | Rejected:
+    """The same, saying also what became of the stored event since."""
+    if isinstance(outcome, Rejected) or outcome.ordinal not in fates:
+        return outcome
+    return outcome._replace(detail=f"{outcome.detail} {fates[outcome.ordinal]}")
+
+
+def _spoils(outcome: Outcome | Rejected) -> bool:
+    """Whether all or nothing means nothing."""
+    return isinstance(outcome, Rejected) or outcome.status is Status.CONFLICT
+
+
+def _arrays(identities: Sequence[Identity]) -> dict[str, str]:
+    """Identities as two arrays that PostgreSQL reads."""
     return {
-        "sources": "\x1f".join([item.event.source for item in ordered]),
-        "event_ids": "\x1f".join([item.event.id for item in ordered]),
+        "source_ids": "{" + ",".join([str(source_id) for source_id, _ in identities]) + "}",
+        "ids": "{" + ",".join([f'"\\\\x{packed}"' for _, packed in identities]) + "}",
     }
 
 
-def _escaped(text: str) -> str:
-    """A source or an id in COPY's text format; control characters were refused at the door."""
-    return text.replace("\\", "\\\\")
-
-
-def _row(head: str, item: Incoming) -> str:
-    """One line of COPY's text format."""
-    ordinal, event, project_id, _ = item
-    usage = event.usage
-    get = usage.get
-    return (
-        f"{head}\t{ordinal}\t{event.occurred_at.isoformat()}\t{project_id}\t{event.model}"
-        f"\t{event.api_key or NULL}\t{event.agent or NULL}\t{event.session or NULL}"
-        f"\t{event.region or NULL}\t{event.service_class or NULL}"
-        f"\t{get('input', NULL)}\t{get('cache_read', NULL)}\t{get('cache_write', NULL)}"
-        f"\t{get('output', NULL)}\t{get('reasoning', NULL)}\t{_other(usage)}\n"
-    )
-
-
-NULL = "\\N"
-_CORE = frozenset(registers.CORE)
-
-
-def _other(usage: Any) -> str:
-    """The registers that have no column of their own, as JSON."""
-    if usage.keys() <= _CORE:
-        return NULL
-    return json.dumps({name: usage[name] for name in sorted(usage) if name not in _CORE})
-
-
-_FIELDS = ("occurred_at", "project", "model", "api_key", "agent", "session", "region",
-           "service_class")  # fmt: skip
-
-
-def _content_of(item: Incoming) -> dict[str, object]:
-    """What an event says, field by field, as a conflict compares it."""
+def _content(item: Incoming) -> Content:
+    """What an event says, as a conflict compares it."""
     event = item.event
-    content: dict[str, object] = {
-        name: getattr(event, name) for name in _FIELDS if name != "project"
-    }
-    content["project"] = item.project_id
-    return content | {f"usage.{name}": value for name, value in event.usage.items()}
+    assert isinstance(event, UsageEvent)  # voids are compared by metering.judging
+    return Content(event.occurred_at, item.project_id, event.model, event.api_key, event.agent,
+                   event.session, event.region, event.service_class, event.usage)  # fmt: skip
 
 
-def _content_of_row(row: Sequence[Any]) -> dict[str, object]:
-    content = dict(zip(_FIELDS, row, strict=False))
-    core = zip(registers.CORE, row[len(_FIELDS) :], strict=False)
-    usage = {name: value for name, value in core if value is not None} | (row[-1] or {})
-    return content | {f"usage.{name}": value for name, value in usage.items()}
+def _fields(content: Content) -> dict[str, object]:
+    fields: dict[str, object] = content._asdict()
+    usage = fields.pop("usage")
+    assert isinstance(usage, dict)
+    return fields | {f"usage.{name}": value for name, value in usage.items()}
 
 
-def _sentence(status: Status, since: str, was: dict[str, object], now: dict[str, object]) -> str:
+def _sentence(status: Status, since: str, first: Content, sent: Content) -> str:
     if status is Status.DUPLICATE:
         return f"The same event {since}; nothing was counted twice."
-    names = [name for name in {**was, **now} if was.get(name) != now.get(name)]
-    differing = ", ".join(_difference(name, was, now) for name in names[:SHOWN_MAX])
-    more = f" and {len(names) - SHOWN_MAX} more" if len(names) > SHOWN_MAX else ""
+    was, now = _fields(first), _fields(sent)
+    differing = [name for name in {**was, **now} if was.get(name) != now.get(name)]
+    shown = ", ".join(_difference(name, was, now) for name in differing[:SHOWN_MAX])
+    more = f" and {len(differing) - SHOWN_MAX} more" if len(differing) > SHOWN_MAX else ""
     return (
-        f"An event with this source and id {since} with other content: {differing}{more}. The "
+        f"An event with this source and id {since} with other content: {shown}{more}. The "
         "first one stands. Send this one with a new id if it is another event."
     )
 
 
 def _difference(name: str, was: dict[str, object], now: dict[str, object]) -> str:
-    if name == "project":  # rows, not names: say no more than that
+    if name == "project_id":  # rows, not names: say no more than that
         return "project"
     return f"{name} {_told(was.get(name))}, now {_told(now.get(name))}"
 

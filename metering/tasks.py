@@ -10,7 +10,7 @@ from celery import shared_task
 from django.db import connection, transaction
 from django.utils import timezone
 
-from metering import partitions, rejections, rollup
+from metering import partitions, rejections, reverting, rollup
 from metering.models import Heartbeat
 
 BUSY_S = 20.0  # then let others have the worker; whatever is left is found by the next ring
@@ -20,9 +20,10 @@ logger = logging.getLogger(__name__)
 
 @shared_task
 def apply_pending_batches() -> None:
-    """Add to the readings whatever is pending, until nothing is or the time is up."""
+    """Add to the readings whatever is pending, and take out what was reverted, until nothing is
+    left or the time is up."""
     stop_at = time.monotonic() + BUSY_S
-    while rollup.apply_pending() and time.monotonic() < stop_at:
+    while (rollup.apply_pending() or reverting.apply_reverts()) and time.monotonic() < stop_at:
         pass
 
 

@@ -15,7 +15,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from accounts.permissions import Action
-from billing import catalog, subscriptions
+from billing import catalog, negotiations, subscriptions
 from billing.models import TariffVersion
 from billing.rating import money
 from billing.rating.line import UNPRICED
@@ -102,7 +102,10 @@ def cost(entry: Entry, form: RequestForm) -> Cost | None:
     if version is None:
         form.add_error("at", "No tariff version is in force then.")
         return None
-    lines = _rate(form.cleaned_data, at, catalog.terms_of(version), str(version.number))
+    assert subscription is not None
+    in_force = negotiations.terms_at(subscription, at)
+    terms = in_force.terms if in_force else catalog.terms_of(version)
+    lines = _rate(form.cleaned_data, at, terms, str(version.number))
     amount = money.total(line.amount for line in lines)
     return Cost(
         version=version,

@@ -34,6 +34,7 @@ _SECTIONS = (
     ("Projects", "projects", "folder", Action.SEE_USAGE),
     ("API keys", "keys", "key", Action.SEE_USAGE),
     ("Rejections", "rejections", "tray", Action.SEE_USAGE),
+    ("Backfills", "backfills", "rewind", Action.SEE_USAGE),
     ("Members", "members", "people", Action.SEE_USAGE),
     ("Settings", "settings", "sliders", Action.SEE_USAGE),
 )

@@ -9,6 +9,7 @@ from django.views.decorators.http import require_GET
 
 from accounts.permissions import Action
 from billing import invoicing
+from billing.lines import is_charge
 from billing.models import InvoiceLine
 from metering import readings
 from portal.door import Entry, member_page
@@ -31,6 +32,7 @@ def show(request: HttpRequest, entry: Entry, number: str, position: int) -> Http
         "register": readings.register_label(line.register).lower(),
         "bucket": words(line.bucket),
         "explanation": explanation,
+        "is_charge": is_charge(line),
         "is_difference": line.usage_start != invoice.period_start,
         "sums": explanation.quantity == line.quantity,
         "still_true": explanation.metered == explanation.billed,

@@ -18,8 +18,10 @@ from accounts import organizations
 from accounts.permissions import Action
 from billing import costs
 from billing.models import Invoice, InvoiceLine
+from billing.rating.charge import MINOR
 from billing.rating.line import ALLOWANCE, UNPRICED
 from billing.rating.money import from_minor
+from billing.rating.pass_through import PROVIDER_COST
 from portal import figures, spreadsheet
 from portal.door import Entry, member_page
 
@@ -30,21 +32,32 @@ COLUMNS = (
 )  # fmt: skip
 
 
+_PER_OF_CHARGE = {
+    "days": "a day",
+    "periods": "a billing period",
+    "tpm": "per thousand a minute",
+    "input_tpm_quarter_hours": "per thousand a minute and quarter-hour",
+    "output_tpm_quarter_hours": "per thousand a minute and quarter-hour",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class ShownLine:
-    """A line under its model's name: what is left to say, and whether it is free."""
+    """A line under its model's name: what is left to say, and how its price reads."""
 
     line: InvoiceLine
     label: str
     per: str
     free: bool
+    prices: int  # how many, where it is not one
+    amount_only: bool  # it follows from other lines: units of money at a unit of money
 
 
 @dataclass(frozen=True, slots=True)
 class ModelLines:
     """The lines of one model, and what they come to."""
 
-    model: str
+    model: str  # "": charges that are of no model
     lines: list[ShownLine]
     amount_minor: int
 
@@ -117,7 +130,7 @@ def _rows(invoice: Invoice) -> Iterator[list[spreadsheet.Cell]]:
             line.component,
             line.version,
             line.quantity,
-            _plain(line.unit_price),
+            "" if line.unit_price is None else _plain(line.unit_price),
             line.per,
             _plain(line.amount_exact),
             from_minor(line.amount_minor, invoice.currency),
@@ -129,8 +142,14 @@ def _rows(invoice: Invoice) -> Iterator[list[spreadsheet.Cell]]:
 def shown(line: InvoiceLine) -> ShownLine:
     """A line as it stands under the heading of its model."""
     label = line.description.removeprefix(f"{line.model}: ").partition(", difference for")[0]
-    free = line.component == UNPRICED or line.component.startswith(ALLOWANCE)
-    return ShownLine(line, label, figures.per(line.per), free)
+    return ShownLine(
+        line=line,
+        label=label[:1].upper() + label[1:],
+        per=_PER_OF_CHARGE.get(line.register) or figures.per(line.per),
+        free=line.component == UNPRICED or line.component.startswith(ALLOWANCE),
+        prices=len({price for price, _ in line.trace.get("parts", [])}),
+        amount_only=line.register in (MINOR, PROVIDER_COST),
+    )
 
 
 def _address(buyer: dict[str, str]) -> list[str]:

@@ -20,10 +20,11 @@ from accounts.refusals import Refusal
 from portal.door import Entry, member_page
 from portal.forms import show_refusal
 
-# The scopes whose doors stand: gateway and manage join when theirs do.
+# The scopes whose doors stand: gateway joins when its own does.
 SCOPES = [
     (ApiKey.Scope.INGEST, "ingest: report usage"),
     (ApiKey.Scope.READ, "read: query usage"),
+    (ApiKey.Scope.MANAGE, "manage: open, close and revert backfills"),
 ]
 LIFETIMES = [("", "never"), ("30", "30 days"), ("90", "90 days"), ("365", "a year")]
 SENT_FORMS = "sent_key_forms"

@@ -13,12 +13,12 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from accounts.permissions import Action
-from billing import catalog, costs, subscriptions
+from billing import catalog, costs, negotiations, subscriptions
 from billing.costs import PriceRow
 from billing.models import Tariff, TariffVersion
 from billing.rating.graduated import Graduated
 from billing.rating.tariff import Terms
-from portal import calculator, week
+from portal import calculator, price_history, week
 from portal.calculator import RequestForm
 from portal.door import Entry, member_page
 
@@ -48,13 +48,15 @@ def show(request: HttpRequest, entry: Entry) -> HttpResponse:
     version = catalog.version_at(subscription.tariff, now) if subscription else None
     if subscription is None or version is None:
         return render(request, "portal/tariff_none.html", {"subscription": subscription})
-    terms = catalog.terms_of(version)
+    listed = catalog.terms_of(version)
+    in_force = negotiations.terms_at(subscription, now)
+    terms = in_force.terms if in_force else listed
     form = RequestForm(entry, now, request.GET.dict())
     context = {
         "subscription": subscription,
         "tariff": subscription.tariff,
         "current": _version(version, terms),
-        "announced": _announced(subscription.tariff, terms, now),
+        "announced": _announced(subscription.tariff, listed, now),
         "period": subscriptions.open_period(subscription, now),
         "allowances": terms.allowances,
         "by_volume": any(isinstance(part.shape, Graduated) for part in terms.components),
@@ -64,6 +66,9 @@ def show(request: HttpRequest, entry: Entry) -> HttpResponse:
         "result": calculator.cost(entry, form),
         "currency": subscription.tariff.currency,
         "models": _named_models(terms),
+        "agreed": negotiations.at(subscription, now),
+        "discounts": costs.discount_sentences(negotiations.agreement_at(subscription, now)),
+        "history": price_history.of(subscription, now),
     }
     return render(request, "portal/tariff.html", context)
 

@@ -3,6 +3,7 @@
 from django.urls import path
 
 from portal import (
+    backfills,
     calculator,
     choosing,
     error_pages,
@@ -40,6 +41,11 @@ urlpatterns = [
     path(f"{O}keys/<slug:prefix>/revoke/", keys.revoke, name="key_revoke"),
     path(f"{O}rejections/", rejections.show, name="rejections"),
     path(f"{O}rejections/replay/", rejections.replay, name="rejections_replay"),
+    path(f"{O}backfills/", backfills.index, name="backfills"),
+    path(f"{O}backfills/new/", backfills.create, name="backfill_create"),
+    path(f"{O}backfills/<int:number>/", backfills.show, name="backfill"),
+    path(f"{O}backfills/<int:number>/close/", backfills.close, name="backfill_close"),
+    path(f"{O}backfills/<int:number>/revert/", backfills.revert, name="backfill_revert"),
     path(f"{O}members/", members.show, name="members"),
     path(f"{O}members/invite/", members.invite, name="member_invite"),
     path(f"{O}members/<int:pk>/role/", members.change_role, name="member_role"),

@@ -69,6 +69,7 @@ def make_reading(
     register: str = "input",
     region: str = "",
     service_class: str = "",
+    api_key: str = "",
     project: Project | None = None,
 ) -> None:
     """Add a quantity to one quarter-hour, as the roll-up would."""
@@ -79,7 +80,7 @@ def make_reading(
             WITH made AS (
                 INSERT INTO metering_ratingkey
                     (organization_id, project_id, model, api_key, agent, region, service_class)
-                VALUES (%s, %s, %s, '', '', %s, %s)
+                VALUES (%s, %s, %s, %s, '', %s, %s)
                 ON CONFLICT ON CONSTRAINT rating_key_once
                     DO UPDATE SET model = excluded.model
                 RETURNING id
@@ -98,7 +99,7 @@ def make_reading(
                 DO UPDATE SET quantity = reading.quantity + excluded.quantity
             """,
             [
-                *(organization.pk, project.pk, model, region, service_class),
+                *(organization.pk, project.pk, model, api_key, region, service_class),
                 *(organization.pk, starts_at, register, quantity),
             ],
         )

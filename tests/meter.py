@@ -13,11 +13,12 @@ import pytest
 from django.db import connection
 
 from accounts.models import Organization
-from metering import rollup, store
+from metering import names, reverting, rollup, segments, store
 from metering.ingest import app, pool
+from metering.segments import Entry
 from metering.store import Incoming, Stored
 from metering.usage.event import UsageEvent, read
-from metering.usage.fingerprint import fingerprint
+from metering.usage.identity import packed
 
 
 def make_body(*, occurred_at: str = "2026-11-18T10:07:30Z", **fields: Any) -> dict[str, Any]:
@@ -47,13 +48,35 @@ def store_events(
 ) -> Stored:
     """Store events under the organization's default project."""
     project_id = organization.projects.get(slug="default").pk
-    incoming = [
-        Incoming(ordinal, event, project_id, fingerprint(event, project_id))
-        for ordinal, event in enumerate(events)
-    ]
+    incoming = [Incoming(ordinal, event, project_id) for ordinal, event in enumerate(events)]
     return store.store(
         connection, organization.pk, api_key_id, incoming, rejected=rejected, atomic=atomic
     )
+
+
+def plant_event(
+    cursor: Any,
+    organization_id: int,
+    batch_id: int,
+    received_at: datetime,
+    *,
+    event_id: str,
+    project_id: int,
+    model: str,
+    agent: str,
+    usage: dict[str, int],
+) -> None:
+    """One event in the tables, past the door; its batch is the caller's."""
+    own = cursor.connection  # psycopg's, beneath Django's
+    source = names.source_ids(own, organization_id, ["test"])["test"]
+    attribution = (project_id, model, "", agent, "", "")
+    numbers = names.attribution_ids(own, organization_id, [attribution])
+    cursor.execute(
+        "INSERT INTO metering_identity VALUES (%s, %s, %s, 0, %s)",
+        [organization_id, batch_id, source, packed(event_id)],
+    )
+    entry = Entry(0, received_at, numbers[attribution], None, usage)
+    segments.write(own, organization_id, batch_id, received_at, [entry])
 
 
 class Door:
@@ -109,24 +132,26 @@ class Reply:
 
 
 TABLES = (
-    "metering_reading, metering_readinghour, metering_ratingkey, metering_event, metering_eventkey,"
-    " metering_ingestbatch, metering_rejection"
+    "metering_reading, metering_readinghour, metering_ratingkey, metering_segment,"
+    " metering_identity, metering_attribution, metering_source, metering_ingestbatch,"
+    " metering_rejection, metering_void, metering_backfill, metering_reach"
 )
 
 
 @pytest.fixture
 def empty_meter(transactional_db: None) -> Iterator[None]:
     """Django flushes only tables it manages; the meter's are emptied here, and the pool closed."""
-    _empty()
+    empty()
     yield
     pool.close()
-    _empty()
+    empty()
 
 
-def _empty() -> None:
+def empty() -> None:
     with connection.cursor() as cursor:
         cursor.execute(f"TRUNCATE {TABLES}")
     app._known.forget()
+    names.forget()
 
 
 @pytest.fixture
@@ -143,7 +168,7 @@ def connect() -> psycopg.Connection[Any]:
 
 def apply_all() -> None:
     """Run the roll-up until nothing is open."""
-    while rollup.apply_pending():
+    while rollup.apply_pending() or reverting.apply_reverts():
         pass
 
 
@@ -152,10 +177,11 @@ def readings_of(organization: Organization) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT r.starts_at, k.project_id, k.model, k.api_key, k.agent, k.region,"
-            " k.service_class, r.register, r.quantity FROM metering_reading r"
+            " k.service_class, k.input_band, k.thinking, k.attributes, r.register, r.quantity"
+            " FROM metering_reading r"
             " JOIN metering_ratingkey k ON (k.organization_id, k.id)"
             " = (r.organization_id, r.rating_key_id)"
-            " WHERE r.organization_id = %s ORDER BY 1, 2, 3, 4, 5, 6, 7, 8",
+            " WHERE r.organization_id = %s ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11",
             [organization.pk],
         )
         return cursor.fetchall()

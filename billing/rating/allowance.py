@@ -1,6 +1,7 @@
 """Free tokens: an allowance of each billing period, or a grant that is given once and expires."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -99,6 +100,9 @@ def read_allowance(source: Field, code: re.Pattern[str], code_must: str) -> Allo
     )
     if starts is not None and expires is not None and expires <= starts:
         raise TariffInvalid(fields["expires"].pointer, "must be after the start; move it")
+    if _is_set(fields, "once") and _is_set(fields, "prorate"):
+        detail = "must not go with `once`: what is given once has no part; leave one of them out"
+        raise TariffInvalid(fields["prorate"].pointer, detail)
     return Allowance(
         code=fields["code"].text(code, code_must),
         tokens=fields["tokens"].whole(1, ALLOWANCE_TOKENS_MAX),
@@ -110,3 +114,7 @@ def read_allowance(source: Field, code: re.Pattern[str], code_must: str) -> Allo
         expires=expires,
         **{name: fields[name].flag() for name in flags if name in fields},
     )
+
+
+def _is_set(fields: Mapping[str, Field], name: str) -> bool:
+    return name in fields and fields[name].flag()

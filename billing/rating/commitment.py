@@ -1,4 +1,8 @@
-"""Commitment: an amount promised for a term, and at its end what was not spent of it."""
+"""Commitment: an amount promised for a term, and at its end what was not spent of it.
+
+A term is so many billing periods, over and over from the first one on, or without a number as long
+as the subscription runs. Whoever knows the periods says which terms end (`Facts.terms_ending`).
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +15,8 @@ from billing.rating.line import RatedLine
 from billing.rating.money import to_minor
 from billing.rating.shape import check_price
 
+TERM_MONTHS_MAX = 120
+
 
 @dataclass(frozen=True, slots=True)
 class Commitment:
@@ -19,17 +25,19 @@ class Commitment:
     KIND: ClassVar[str] = "commitment"
     EACH_VERSION: ClassVar[bool] = False
     REQUIRED: ClassVar[frozenset[str]] = frozenset({"amount"})
-    OPTIONAL: ClassVar[frozenset[str]] = frozenset()
+    OPTIONAL: ClassVar[frozenset[str]] = frozenset({"months"})
 
     code: str
     amount: Decimal
+    months: int | None = None  # billing periods in a term; None: until the subscription ends
 
     def __post_init__(self) -> None:
         check_price(self.amount)
 
     @classmethod
     def read(cls, code: str, fields: Mapping[str, Field]) -> Self:
-        return cls(code, fields["amount"].price())
+        months = fields["months"].whole(1, TERM_MONTHS_MAX) if "months" in fields else None
+        return cls(code, fields["amount"].price(), months)
 
     def lines(self, basis: Basis) -> list[RatedLine]:
         if self.code not in basis.facts.terms_ending:
@@ -41,4 +49,5 @@ class Commitment:
         return basis.money(self.code, max(0, committed - spent), explained)
 
     def as_document(self) -> dict[str, object]:
-        return {"amount": f"{self.amount:f}"}
+        document: dict[str, object] = {"amount": f"{self.amount:f}"}
+        return document | ({"months": self.months} if self.months else {})

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal, localcontext
 from fractions import Fraction
 from itertools import accumulate
+from math import gcd
 from typing import ClassVar, Self
 
 from billing.rating.charge import Basis, Load
@@ -37,19 +38,22 @@ def peak(minutes: Sequence[int], *, window: int, step: int) -> Fraction:
     """
     sums = [0, *accumulate(minutes)]
     starts = range(0, len(minutes) - window + 1, step)
-    return max(
-        (Fraction(sums[start + window] - sums[start], window) for start in starts),
-        default=Fraction(0),
-    )
+    most = max((sums[start + window] - sums[start] for start in starts), default=0)
+    return Fraction(most, window)
 
 
-def by_minute(load: Load, period: Period) -> list[int]:
-    """Return a period's minutes one after another, the idle ones too."""
-    minutes = [0] * ((period.end - period.start) // MINUTE)
+def by_block(load: Load, period: Period, minutes: int) -> list[int]:
+    """Return what was used in a period's blocks of so many minutes, the idle ones too.
+
+    A block that the period cuts off is left out: no window reaches it.
+    """
+    length = MINUTE * minutes
+    blocks = [0] * ((period.end - period.start) // length)
+    end = period.start + length * len(blocks)
     for moment, tokens in load.items():
-        if moment in period:
-            minutes[(moment - period.start) // MINUTE] += tokens
-    return minutes
+        if period.start <= moment < end:
+            blocks[(moment - period.start) // length] += tokens
+    return blocks
 
 
 def added(loads: Iterable[Load]) -> dict[datetime, int]:
@@ -184,8 +188,11 @@ class Demand:
         return document
 
     def _peak(self, load: Load, part: Period) -> int:
-        minutes = by_minute(load, part)
-        return round_half_up(peak(minutes, window=self.window_minutes, step=self.step_minutes))
+        """Look at blocks as long as the windows allow: a month has 44,640 minutes, for each key."""
+        block = gcd(self.window_minutes, self.step_minutes)
+        used = by_block(load, part, block)
+        mean = peak(used, window=self.window_minutes // block, step=self.step_minutes // block)
+        return round_half_up(mean / block)
 
     def _parts(self, billed: int) -> list[tuple[int, Decimal]]:
         """Split by price: in the band the contract is billed, above it the excess too."""

@@ -14,6 +14,7 @@ from billing.rating.scope import matching, read_models
 from billing.rating.shape import check_price
 
 MICROS = 1_000_000
+PROVIDER_COST = "provider_cost"  # the register of its lines, in millionths
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +43,7 @@ class PassThrough:
         explained = {"shape": self.KIND, "markup_percent": f"{self.markup_percent:f}"}
         costs = sorted(basis.facts.provider_cost_micros.items())
         return [
-            basis.line(
-                self.code, "provider_cost", micros, factor, explained, per=MICROS, model=model
-            )
+            basis.line(self.code, PROVIDER_COST, micros, factor, explained, per=MICROS, model=model)
             for model, micros in costs
             if micros and matching(self.models, model) is not None
         ]

@@ -198,7 +198,7 @@ class _Rating:
         if asked not in self.known:
             terms = self.stretches[place.stretch].terms
             found = terms.component_for(*what)
-            self.known[asked] = found and _Found(*found, terms.modifiers_for(what))
+            self.known[asked] = found and _Found(*found, terms.modifiers_for(what, found[1]))
         return self.known[asked]
 
     def _line(self, key: LineKey, draft: _Draft) -> RatedLine:

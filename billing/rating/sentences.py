@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from billing.rating.charge_sentences import charge_reasons
 from billing.rating.line import ALLOWANCE, UNPRICED, RatedLine
-from billing.rating.money import written
+from billing.rating.money import total, written
 
 _PER = {1: "each", 1_000: "per thousand", 1_000_000: "per million"}
 # What registers count that do not count tokens: many, and one.
@@ -33,6 +33,25 @@ def sentences(line: RatedLine, currency: str, zone: ZoneInfo | None = None) -> l
     in UTC, or by the clocks of the zone. ValueError for an unknown currency.
     """
     return [_charge(line, currency), *_reasons(line, currency, zone)]
+
+
+def paper_sentences(
+    lines: Sequence[RatedLine], currency: str, zone: ZoneInfo | None = None
+) -> list[str]:
+    """Say the same of a line on paper, which may be of several prices."""
+    first, *others = lines
+    if not others:
+        return sentences(first, currency, zone)
+    quantity, amount = sum(line.quantity for line in lines), total(line.amount for line in lines)
+    prices = sorted(line.unit_price for line in lines)
+    least, most = (written(price, currency) for price in (prices[0], prices[-1]))
+    counted = f"{quantity:,} {_units(first.register)} of {first.model}"
+    per = _PER.get(first.per, f"per {first.per:,}")
+    charge = (
+        f"{counted} at {len(set(prices))} prices from {least} to {most} {per} = "
+        f"{written(amount, currency)}."
+    )
+    return [charge, *_reasons(first, currency, zone)]
 
 
 def _charge(line: RatedLine, currency: str) -> str:
@@ -76,6 +95,8 @@ def _reasons(line: RatedLine, currency: str, zone: ZoneInfo | None) -> Iterator[
         yield _series(cast("Mapping[str, object]", trace["series"]))
     if "matched" in trace:
         yield from _when(trace["matched"])
+    if trace.get("negotiated"):
+        yield "The price is one you negotiated; the listed price does not apply."
     if "modifiers" in trace:
         yield _modified(trace, currency)
     if "bucket" in trace:

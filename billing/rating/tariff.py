@@ -98,7 +98,8 @@ _TIME_BASIS = re.compile("|".join(TIME_BASES))
 class RateComponent:
     """What it prices (models, registers, regions, service classes) and how (the shape).
 
-    None for regions or service classes means any, and so does the default of `when`.
+    None for regions or service classes means any, and so does the default of `when`. `negotiated`
+    is said by no document: `negotiated.merged` sets it.
     """
 
     code: str
@@ -108,6 +109,7 @@ class RateComponent:
     regions: tuple[str, ...] | None = None
     service_classes: tuple[str, ...] | None = None
     when: When = ANY
+    negotiated: bool = False
 
     def prices(self, what: What) -> bool:
         """Say whether this component would price such usage."""
@@ -176,9 +178,15 @@ class Terms:
                 return place, component
         return None
 
-    def modifiers_for(self, what: What) -> tuple[Modifier, ...]:
-        """Return the modifiers that apply to the price of such usage, in their order."""
-        return applied(self.modifiers, dict(self.stacking), what)
+    def modifiers_for(self, what: What, component: RateComponent) -> tuple[Modifier, ...]:
+        """Return the modifiers that apply to such usage at a component's price, in their order.
+
+        A negotiated price is net: no negotiated factor comes on top of it.
+        """
+        modifiers: Iterable[Modifier] = self.modifiers
+        if component.negotiated:
+            modifiers = (one for one in self.modifiers if one.kind != "negotiated")
+        return applied(modifiers, dict(self.stacking), what)
 
     def allowances_at(self, place: Period) -> list[Allowance]:
         """Return the allowances that hold during a segment: what expires first drains first."""
@@ -315,7 +323,7 @@ def parse(document: Mapping[str, object]) -> Terms:
             for item in _items(fields, "allowances", ALLOWANCES_MAX)
         ),
         components=tuple(
-            _read_component(item) for item in _items(fields, "components", COMPONENTS_MAX)
+            read_component(item) for item in _items(fields, "components", COMPONENTS_MAX)
         ),
         modifiers=modifiers,
         stacking=read_stacking(fields.get("stacking"), groups),
@@ -346,7 +354,8 @@ def _read_currency(source: Field) -> str:
     return currency
 
 
-def _read_component(source: Field) -> RateComponent:
+def read_component(source: Field) -> RateComponent:
+    """Read one of a document's `components`. TariffInvalid if it is not one."""
     shape = _read_shape_name(source)
     fields = source.members(
         {"code", "models", "registers", "shape", "per"} | shape.FIELDS,

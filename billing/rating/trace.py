@@ -41,6 +41,8 @@ def of_component(
     }
     if key.bucket and calendar is not None and set(key.bucket.split("+")) <= calendar.buckets:
         trace["bucket"] = calendar.explain(key.bucket)
+    if component.negotiated:
+        trace["negotiated"] = True
     if modifiers:
         trace["base_price"] = f"{portion.unit_price:f}"
         trace["modifiers"] = [modifier.explain() for modifier in modifiers]

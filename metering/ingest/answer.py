@@ -8,10 +8,10 @@ from http import HTTPStatus
 
 import msgspec
 
-from metering.ingest.decode import Sent
+from metering.ingest.decode import Sent, id_of
 from metering.ingest.take import Taken, Verdict
 from metering.store import Status
-from metering.usage.event import Rejected, UsageEvent
+from metering.usage.event import Rejected
 
 JSON_HEADERS = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
 
@@ -77,8 +77,7 @@ def _status(verdict: Verdict) -> str:
 
 
 def _event(sent: Sent, index: int, verdict: Verdict) -> EventAnswer:
-    event = sent.events[index]
-    event_id = event.id if isinstance(event, UsageEvent) else event.event_id
+    event_id = id_of(sent.events[index])
     if isinstance(verdict, Rejected):
         return EventAnswer(index, event_id, "rejected", verdict.code, verdict.pointer,
                            verdict.detail, verdict.retryable)  # fmt: skip

@@ -15,13 +15,23 @@ from http import HTTPStatus
 from typing import Any
 
 from accounts.problems import Problem
-from metering.ingest import answer, cloudevents, decode, doorbell, otlp, otlp_answer, request
+from metering.ingest import (
+    answer,
+    boxes,
+    cloudevents,
+    decode,
+    doorbell,
+    otlp,
+    otlp_answer,
+    request,
+)
 from metering.ingest.answer import Answer
 from metering.ingest.callers import Callers, may_report
 from metering.ingest.decode import Refusal, Sent
 from metering.ingest.inflate import inflate
 from metering.ingest.request import Form
 from metering.ingest.take import take
+from metering.usage.correction import Span
 
 EVENTS_PATH = "/api/v1/events"
 TRACES_PATH = "/v1/traces"  # where OpenTelemetry's exporters look
@@ -98,8 +108,10 @@ def _events(environ: Environ, request_id: str) -> Answer:
     parameters = request.parameters(environ.get("QUERY_STRING", ""))
     form = request.form(environ)
     request.refuse_unmeasured(length, lines=form is Form.LINES, atomic=parameters.atomic)
-    sent = _sent(environ, form, _body(environ, length), now=caller.now())
-    taken = take(caller, sent, atomic=parameters.atomic)
+    body = _body(environ, length)
+    span = boxes.span_of(caller, parameters.backfill)
+    sent = _sent(environ, form, body, now=caller.now(), backfill=span)
+    taken = take(caller, sent, atomic=parameters.atomic, backfill_id=parameters.backfill)
     if taken.news:
         doorbell.ring()
     return answer.of(sent, taken, request_id=request_id, only_errors=parameters.only_errors)
@@ -112,13 +124,17 @@ def _body(environ: Environ, length: int | None) -> bytes:
     return inflate(body, encoding) if encoding else body
 
 
-def _sent(environ: Environ, form: Form, body: bytes, *, now: datetime) -> Sent:
+def _sent(
+    environ: Environ, form: Form, body: bytes, *, now: datetime, backfill: Span | None
+) -> Sent:
     match form:
         case Form.JSON | Form.LINES:
-            return decode.decode(body, lines=form is Form.LINES, now=now)
+            lines = form is Form.LINES
+            return decode.decode(body, lines=lines, now=now, backfill=backfill)
         case Form.BINARY:
-            return cloudevents.decode_binary(environ, body, now=now)
-    return cloudevents.decode_structured(body, batch=form is Form.CLOUDEVENTS, now=now)
+            return cloudevents.decode_binary(environ, body, now=now, backfill=backfill)
+    batch = form is Form.CLOUDEVENTS
+    return cloudevents.decode_structured(body, batch=batch, now=now, backfill=backfill)
 
 
 def _traces(environ: Environ) -> Answer:

@@ -16,8 +16,9 @@ from urllib.parse import unquote_to_bytes
 from accounts.problems import Problem
 from metering.ingest import decode
 from metering.ingest.decode import Refusal, Sent
-from metering.usage.event import OddNumber, Rejected, UsageEvent
-from metering.usage.event import read as read_native
+from metering.usage import correction
+from metering.usage.correction import Reported, Span
+from metering.usage.event import OddNumber, Rejected
 
 TYPE = "kilotoken.usage.v1"
 ENVELOPE = {"id": "id", "source": "source", "time": "occurred_at"}
@@ -34,8 +35,11 @@ def is_binary(environ: Environ) -> bool:
     return f"{HEADER}SPECVERSION" in environ
 
 
-def decode_structured(body: bytes, *, batch: bool, now: datetime) -> Sent:
+def decode_structured(
+    body: bytes, *, batch: bool, now: datetime, backfill: Span | None = None
+) -> Sent:
     """One CloudEvent, or an array of them."""
+    read_one = partial(read, backfill=backfill)
     text = decode.text_of(body)
     value = decode.parse(text)
     raws = partial(decode.raws_of, text, lines=False, single=not batch)
@@ -44,15 +48,18 @@ def decode_structured(body: bytes, *, batch: bool, now: datetime) -> Sent:
         detail = f"The body must be {wanted}, as its Content-Type says."
         raise Refusal(Problem("wrong_shape", detail))
     if not isinstance(value, list):
-        return Sent([decode.judged(value, now, "", "", read)], single=True, form=FORM, raws=raws)
+        event = decode.judged(value, now, "", "", read_one)
+        return Sent([event], single=True, form=FORM, raws=raws, inside=_pointer)
     if not value:
         raise Refusal(Problem("empty_batch", "The array is empty; at least one event is needed."))
     decode.not_too_many(len(value))
-    events = [decode.judged(one, now, f"/{n}", "", read) for n, one in enumerate(value)]
-    return Sent(events, single=False, form=FORM, raws=raws)
+    events = [decode.judged(one, now, f"/{n}", "", read_one) for n, one in enumerate(value)]
+    return Sent(events, single=False, form=FORM, raws=raws, inside=_pointer)
 
 
-def decode_binary(environ: Environ, body: bytes, *, now: datetime) -> Sent:
+def decode_binary(
+    environ: Environ, body: bytes, *, now: datetime, backfill: Span | None = None
+) -> Sent:
     """The attributes from the headers, the data from the body."""
     value: dict[str, object] = {
         name.removeprefix(HEADER).lower(): _unescaped(text)
@@ -62,8 +69,8 @@ def decode_binary(environ: Environ, body: bytes, *, now: datetime) -> Sent:
     text = decode.text_of(body)
     structured = f'{json.dumps(value)[:-1]}, "data": {text}}}'
     value["data"] = decode.parse(text)
-    event = decode.judged(value, now, "", "", read)
-    return Sent([event], single=True, form=FORM, raws=lambda: [structured])
+    event = decode.judged(value, now, "", "", partial(read, backfill=backfill))
+    return Sent([event], single=True, form=FORM, raws=lambda: [structured], inside=_pointer)
 
 
 def _unescaped(text: str) -> str:
@@ -74,8 +81,8 @@ def _unescaped(text: str) -> str:
         return text
 
 
-def read(value: object, *, now: datetime) -> UsageEvent:
-    """The event in a CloudEvent, or the first reason why there is none."""
+def read(value: object, *, now: datetime, backfill: Span | None = None) -> Reported:
+    """The event or correction in a CloudEvent, or the first reason why there is none."""
     if not isinstance(value, dict):
         raise Rejected("not_an_object", "", "A CloudEvent is a JSON object. Send one object each.")
     _is_one_of_ours(value)
@@ -86,8 +93,10 @@ def read(value: object, *, now: datetime) -> UsageEvent:
         if name in data:
             raise _invalid(f"data/{name}", "stands in the CloudEvent's own attributes, not in data")
     native = {ENVELOPE[name]: value[name] for name in ENVELOPE if name in value} | data
+    if "voids" in data:  # the envelope's time says when it was taken back, which counts nowhere
+        native.pop("occurred_at", None)
     try:
-        return read_native(native, now=now)
+        return correction.read(native, now=now, backfill=backfill)
     except Rejected as rejected:
         rejected.pointer = _pointer(rejected.pointer)
         raise

@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Annotated, Any, NoReturn, Protocol
 
@@ -23,14 +23,16 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from accounts.keys import holds_secret
 from accounts.problems import Problem
+from metering.usage import correction, registers
 from metering.usage import event as usage_event
-from metering.usage import registers
+from metering.usage.correction import Correction, Reported, Span
 from metering.usage.event import OddNumber, Rejected, UsageEvent
 
 EVENTS_MAX = 1_000
 BODY_BYTES_MAX = 5 * 1024 * 1024
 DEPTH_MAX = 16
 KEYS_MAX = 10_000
+MOMENT = timedelta(microseconds=1)
 
 Name = Annotated[str, Meta(min_length=1, max_length=usage_event.NAME_MAX)]
 Quantity = Annotated[int, Meta(ge=0, le=usage_event.QUANTITY_MAX)]
@@ -61,14 +63,14 @@ class Refusal(Exception):
         self.problem = problem
 
 
-Decoded = list[UsageEvent | Rejected]
+Decoded = list[UsageEvent | Correction | Rejected]
 
 
 class Read(Protocol):
-    """How a JSON value of some form becomes an event."""
+    """How a JSON value of some form becomes an event or a correction."""
 
-    def __call__(self, value: object, /, *, now: datetime) -> UsageEvent:
-        """The event, or Rejected is raised."""
+    def __call__(self, value: object, /, *, now: datetime) -> Reported:
+        """The event or correction, or Rejected is raised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +82,11 @@ class Sent:
     form: str = "native"
     raws: Callable[[], Sequence[str]] = tuple  # the text of each event; asked for only if one fails
     keep_faults: bool = True
+    inside: Callable[[str], str] = str  # where a native event's field stands in this form's
 
-    def pointer(self, index: int) -> str:
-        """Where an event stands in the body, as a JSON pointer."""
-        return "" if self.single else f"/{index}"
+    def pointer(self, index: int, inside: str = "") -> str:
+        """Where an event, or a field of it, stands in the body, as a JSON pointer."""
+        return ("" if self.single else f"/{index}") + (self.inside(inside) if inside else "")
 
 
 _array = msgspec.json.Decoder(list[Wire])
@@ -93,14 +96,15 @@ _SPACED_COLON = re.compile(rb'"[ \t\r\n]+:')
 _NEGATIVE = re.compile(rb":[ \t\r\n]*-")
 
 
-def decode(body: bytes, *, lines: bool, now: datetime) -> Sent:
+def decode(body: bytes, *, lines: bool, now: datetime, backfill: Span | None = None) -> Sent:
     """What was sent, event by event; or a Refusal of the whole body."""
     text = text_of(body)
     single = not lines and body.lstrip()[:1] == b"{"
     try:
-        events = _fast(body, text, lines=lines, single=single, now=now)
+        events = _fast(body, text, lines=lines, single=single, now=now, backfill=backfill)
     except (_NotPlain, msgspec.MsgspecError, RecursionError):
-        events = _careful_lines(text, now) if lines else _careful(text, now)
+        read = partial(correction.read, backfill=backfill)
+        events = _careful_lines(text, now, read) if lines else _careful(text, now, read)
     return Sent(events, single, raws=partial(raws_of, text, lines=lines, single=single))
 
 
@@ -136,14 +140,30 @@ class _NotPlain(Exception):
     """Something here needs the careful way."""
 
 
-def _fast(body: bytes, text: str, *, lines: bool, single: bool, now: datetime) -> Decoded:
+def _window(now: datetime, backfill: Span | None) -> tuple[datetime, datetime]:
+    """The first and the last moment at which an event may have happened."""
+    latest = now + usage_event.AHEAD_MAX
+    if backfill is None:
+        return now - usage_event.AGE_MAX, latest
+    return backfill.start, min(backfill.end - MOMENT, latest)
+
+
+def _fast(
+    body: bytes,
+    text: str,
+    *,
+    lines: bool,
+    single: bool,
+    now: datetime,
+    backfill: Span | None = None,
+) -> Decoded:
     if not _is_plain(body, text):
         raise _NotPlain
     wires = _wires(body, lines=lines, single=single)
     if not 0 < len(wires) <= EVENTS_MAX:
         raise _NotPlain
     names = _Names()
-    earliest, latest = now - usage_event.AGE_MAX, now + usage_event.AHEAD_MAX
+    earliest, latest = _window(now, backfill)
     is_time, instant_of = usage_event.TIME.fullmatch, datetime.fromisoformat
     events: Decoded = []
     for wire in wires:
@@ -248,39 +268,44 @@ def _checked(values: tuple[object, ...]) -> tuple[Any, int]:
 # The careful way.
 
 
-def _careful(text: str, now: datetime) -> Decoded:
+def _careful(text: str, now: datetime, read: Read = correction.read) -> Decoded:
     value = parse(text)
     if isinstance(value, dict):
-        return [judged(value, now, "", "")]
+        return [judged(value, now, "", "", read)]
     if not isinstance(value, list):
         detail = "The body is neither an object nor an array; send an event or an array of events."
         raise Refusal(Problem("wrong_shape", detail))
     if not value:
         raise Refusal(Problem("empty_batch", "The array is empty; at least one event is needed."))
     not_too_many(len(value))
-    return [judged(item, now, f"/{index}", "") for index, item in enumerate(value)]
+    return [judged(item, now, f"/{index}", "", read) for index, item in enumerate(value)]
 
 
-def _careful_lines(text: str, now: datetime) -> Decoded:
+def _careful_lines(text: str, now: datetime, read: Read = correction.read) -> Decoded:
     """NDJSON: a line that cannot be read spoils that line alone."""
     numbered = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip(" \t\r")]
     not_too_many(len(numbered))
-    return [_line(line, number, index, now) for index, (number, line) in enumerate(numbered)]
+    return [_line(line, number, index, now, read) for index, (number, line) in enumerate(numbered)]
 
 
-def _line(line: str, number: int, index: int, now: datetime) -> UsageEvent | Rejected:
+def _line(line: str, number: int, index: int, now: datetime, read: Read) -> Reported | Rejected:
     try:
         value = parse(line)
     except Refusal as refusal:
         problem = refusal.problem
         return Rejected(problem.code, f"/{index}", f"Line {number}: {problem.detail}")
-    return judged(value, now, f"/{index}", f"Line {number}: ")
+    return judged(value, now, f"/{index}", f"Line {number}: ", read)
+
+
+def id_of(item: Reported | Rejected) -> str | None:
+    """The id that something was sent with, where that may be shown."""
+    return item.event_id if isinstance(item, Rejected) else item.id
 
 
 def judged(
-    value: object, now: datetime, pointer: str, where: str, read: Read = usage_event.read
-) -> UsageEvent | Rejected:
-    """The event that a JSON value is, or why it is none and where that stands."""
+    value: object, now: datetime, pointer: str, where: str, read: Read = correction.read
+) -> Reported | Rejected:
+    """The event or correction that a JSON value is, or why it is none and where that stands."""
     try:
         return read(value, now=now)
     except Rejected as rejected:

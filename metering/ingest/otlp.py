@@ -23,7 +23,8 @@ from metering.ingest import otlp_json
 from metering.ingest.decode import EVENTS_MAX, Decoded, Refusal, Sent
 from metering.ingest.otlp_json import Span
 from metering.ingest.request import JSON, Environ, media_type_of
-from metering.usage.event import PATTERNS, OddNumber, Rejected, UsageEvent
+from metering.usage.correction import Reported
+from metering.usage.event import PATTERNS, OddNumber, Rejected
 
 PROTOBUF = "application/x-protobuf"
 USAGE = "gen_ai.usage."
@@ -126,7 +127,7 @@ def _attributes(pairs: Iterable[Any]) -> dict[str, object]:
     return found
 
 
-def _judged(span: Span, native: object, now: datetime) -> UsageEvent | Rejected:
+def _judged(span: Span, native: object, now: datetime) -> Reported | Rejected:
     """The event of one span, or why it is none."""
     try:
         _is_a_call(span)

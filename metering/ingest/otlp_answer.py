@@ -11,11 +11,12 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from accounts.problems import Problem
 from metering.ingest.answer import Answer
+from metering.ingest.decode import id_of
 from metering.ingest.otlp import PROTOBUF, Export
 from metering.ingest.request import JSON
 from metering.ingest.take import Taken
 from metering.store import Status
-from metering.usage.event import Rejected, UsageEvent
+from metering.usage.event import Rejected
 
 SHOWN_MAX = 3  # kinds of rejection that the message tells of
 MESSAGE_MAX = 1_000
@@ -63,7 +64,7 @@ def _faults(export: Export, taken: Sequence[Taken]) -> Iterable[tuple[str, str]]
     """Code and sentence of every span that was not stored."""
     verdicts = (verdict for one in taken for verdict in one.verdicts)
     for event, verdict in zip(export.events, verdicts, strict=True):
-        event_id = event.id if isinstance(event, UsageEvent) else event.event_id
+        event_id = id_of(event)
         if isinstance(verdict, Rejected):
             yield verdict.code, f"span {event_id}: {verdict.detail}"
         elif verdict.status is Status.CONFLICT:

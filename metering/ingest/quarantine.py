@@ -15,9 +15,9 @@ from typing import Any
 from psycopg import Connection
 
 from accounts.keys import holds_secret, masked
-from metering.ingest.decode import Refusal, Sent, parse
+from metering.ingest.decode import Refusal, Sent, id_of, parse
 from metering.store import Outcome, Status
-from metering.usage.event import CONTENT, NAME_MAX, Rejected, UsageEvent
+from metering.usage.event import CONTENT, NAME_MAX, Rejected
 
 RAW_BYTES_MAX = 8_192  # an event that can be accepted is far smaller
 LEFT_OUT = "(left out)"
@@ -25,9 +25,9 @@ TEXT_MAX = 2 * NAME_MAX  # nothing longer can belong into an event: it may be wh
 
 OPEN = """
     INSERT INTO metering_ingestbatch (organization_id, api_key_id, submitted, accepted, duplicate,
-        conflict, rejected, state, applied_at)
-    VALUES (%(organization_id)s, %(api_key_id)s, %(rejected)s, 0, 0, 0, %(rejected)s, 'applied',
-        clock_timestamp())
+        conflict, rejected, backfill_id, state, applied_at)
+    VALUES (%(organization_id)s, %(api_key_id)s, %(rejected)s, 0, 0, 0, %(rejected)s,
+        %(backfill_id)s, 'applied', clock_timestamp())
     RETURNING id
 """
 KEEP = """
@@ -64,8 +64,7 @@ def faults(sent: Sent, verdicts: Sequence[Outcome | Rejected]) -> list[Fault]:
 def _faults(sent: Sent, bad: Iterable[tuple[int, Outcome | Rejected]]) -> Iterable[Fault]:
     raws = sent.raws()
     for index, verdict in bad:
-        event = sent.events[index]
-        event_id = event.id if isinstance(event, UsageEvent) else event.event_id
+        event_id = id_of(sent.events[index])
         if isinstance(verdict, Rejected):
             code, pointer, detail = verdict.code, verdict.pointer, verdict.detail
         else:
@@ -88,12 +87,14 @@ def keep(
     *,
     form: str,
     batch_id: int | None,
+    backfill_id: int | None = None,
 ) -> int:
     """Keep them, in one transaction; the batch that says so, made where nothing was stored."""
     with connection.transaction(), connection.cursor() as cursor:
         who: dict[str, object] = {"organization_id": organization_id, "api_key_id": api_key_id}
         if batch_id is None:
-            row = cursor.execute(OPEN, {**who, "rejected": len(found)}).fetchone()
+            of_batch = {**who, "rejected": len(found), "backfill_id": backfill_id}
+            row = cursor.execute(OPEN, of_batch).fetchone()
             assert row is not None
             batch_id = int(row[0])
         rows = [_row(fault, form) | who | {"batch_id": batch_id} for fault in found]

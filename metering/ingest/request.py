@@ -25,9 +25,15 @@ class Parameters:
 
     only_errors: bool = False
     atomic: bool = False
+    backfill: int | None = None
 
 
-_VALUES: Mapping[str, Sequence[str]] = {"only": ("errors", "all"), "mode": ("partial", "atomic")}
+BACKFILL = "backfill"
+_VALUES: Mapping[str, Sequence[str]] = {
+    "only": ("errors", "all"),
+    "mode": ("partial", "atomic"),
+    BACKFILL: (),  # a number
+}
 
 
 def parameters(query: str, *, allowed: Mapping[str, Sequence[str]] = _VALUES) -> Parameters:
@@ -41,11 +47,18 @@ def parameters(query: str, *, allowed: Mapping[str, Sequence[str]] = _VALUES) ->
             raise _bad_parameter(f"{name[:40]!a} is not a parameter here: {known}.")
         if name in found:
             raise _bad_parameter(f"{name} is given more than once; give it once.")
-        if value not in allowed[name]:
+        if name == BACKFILL:
+            if not (value.isascii() and value.isdigit() and len(value) <= 18):
+                raise _bad_parameter(f"{name} is {value[:40]!a}; it is the number of a backfill.")
+        elif value not in allowed[name]:
             possible = " or ".join(allowed[name])
             raise _bad_parameter(f"{name} is {value[:40]!a}; it can be {possible}.")
         found[name] = value
-    return Parameters(found.get("only") == "errors", found.get("mode") == "atomic")
+    return Parameters(
+        only_errors=found.get("only") == "errors",
+        atomic=found.get("mode") == "atomic",
+        backfill=int(found[BACKFILL]) if BACKFILL in found else None,
+    )
 
 
 def _bad_parameter(detail: str) -> Refusal:

@@ -1,4 +1,4 @@
-"""From what was sent to a verdict on each event: find its project, fingerprint it, store it."""
+"""From what was sent to a verdict on each event: find its project, store it."""
 
 from __future__ import annotations
 
@@ -8,15 +8,24 @@ from typing import Any
 
 from psycopg import Connection
 
-from metering.ingest import quarantine
+from metering.ingest import boxes, quarantine
 from metering.ingest.callers import Caller
 from metering.ingest.decode import Sent
 from metering.ingest.pool import connected
-from metering.store import AllOrNothing, Incoming, Outcome, Status, Stored, store
+from metering.store import (
+    AllOrNothing,
+    BackfillNotOpen,
+    Incoming,
+    Outcome,
+    Status,
+    Stored,
+    store,
+)
+from metering.usage.correction import Correction, Reported
 from metering.usage.event import Rejected, UsageEvent
-from metering.usage.fingerprint import fingerprint
 
 Verdict = Outcome | Rejected
+NO_PROJECT = 0  # no row has this number
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +37,7 @@ class Taken:
     news: bool = False  # whether there is something for the roll-up
 
 
-def take(caller: Caller, sent: Sent, *, atomic: bool) -> Taken:
+def take(caller: Caller, sent: Sent, *, atomic: bool, backfill_id: int | None = None) -> Taken:
     """Store what can be stored; in atomic mode all or nothing."""
     with connected() as connection:
         placed = _placed(connection, caller, sent)
@@ -37,7 +46,7 @@ def take(caller: Caller, sent: Sent, *, atomic: bool) -> Taken:
         if atomic and rejected:
             return Taken(_spoiled(sent, placed))
         if not incoming:
-            return Taken(rejected, _kept(connection, caller, sent, rejected, None))
+            return Taken(rejected, _kept(connection, caller, sent, rejected, None, backfill_id))
         try:
             stored = store(
                 connection,
@@ -46,10 +55,14 @@ def take(caller: Caller, sent: Sent, *, atomic: bool) -> Taken:
                 incoming,
                 rejected=len(rejected),
                 atomic=atomic,
+                own_project_id=_own_project_id(connection, caller, incoming),
+                backfill_id=backfill_id,
             )
         except AllOrNothing as refusal:
-            return Taken(_spoiled(sent, refusal.outcomes))
-        taken = _taken(placed, stored)
+            return Taken(_spoiled(sent, _told(sent, placed, refusal.outcomes)))
+        except BackfillNotOpen:  # since the door looked
+            raise boxes.not_open(backfill_id) from None
+        taken = _taken(sent, placed, stored)
         if not atomic:
             _kept(connection, caller, sent, taken.verdicts, stored.batch_id)
         caller.note_use(connection)
@@ -62,6 +75,7 @@ def _kept(
     sent: Sent,
     verdicts: Sequence[Verdict],
     batch_id: int | None,
+    backfill_id: int | None = None,
 ) -> int | None:
     """Keep what was not taken; the batch it belongs to. A replay keeps nothing twice."""
     faults = quarantine.faults(sent, verdicts) if sent.keep_faults else []
@@ -69,24 +83,47 @@ def _kept(
         return batch_id
     return quarantine.keep(
         connection, caller.organization_id, caller.api_key_id, faults,
-        form=sent.form, batch_id=batch_id,
+        form=sent.form, batch_id=batch_id, backfill_id=backfill_id,
     )  # fmt: skip
 
 
 def _placed(connection: Connection[Any], caller: Caller, sent: Sent) -> list[Incoming | Rejected]:
     """Each event with the row of its project, or the reason why there is none."""
-    slugs = {event.project for event in sent.events if isinstance(event, UsageEvent)}
+    events = [_event_of(one) for one in sent.events]
+    slugs = {event.project for event in events if event}
     caller.learn_projects(connection, slugs)
     rows = {slug: caller.project_id(slug) for slug in slugs}
     placed: list[Incoming | Rejected] = []
-    for index, event in enumerate(sent.events):
-        if isinstance(event, Rejected):
-            placed.append(event)
+    for index, (one, event) in enumerate(zip(sent.events, events, strict=True)):
+        correction = one if isinstance(one, Correction) else None
+        if isinstance(one, Rejected):
+            placed.append(one)
+        elif event is None:
+            assert correction is not None
+            placed.append(Incoming(index, correction, NO_PROJECT, correction))
         elif (project_id := rows[event.project]) is None:
             placed.append(_unknown_project(caller, event, sent.pointer(index)))
         else:
-            placed.append(Incoming(index, event, project_id, fingerprint(event, project_id)))
+            placed.append(Incoming(index, event, project_id, correction))
     return placed
+
+
+def _event_of(one: Reported | Rejected) -> UsageEvent | None:
+    """The usage in what was sent; a void has none."""
+    if isinstance(one, Rejected):
+        return None
+    return one.event if isinstance(one, Correction) else one
+
+
+def _own_project_id(
+    connection: Connection[Any], caller: Caller, incoming: Iterable[Incoming]
+) -> int | None:
+    """The project that a key of one project may correct in; None where it may in all of them."""
+    if caller.own_project is None or not any(item.correction for item in incoming):
+        return None
+    caller.learn_projects(connection, [None])
+    project_id = caller.project_id(None)
+    return NO_PROJECT if project_id is None else project_id
 
 
 def _unknown_project(caller: Caller, event: UsageEvent, pointer: str) -> Rejected:
@@ -100,12 +137,25 @@ def _unknown_project(caller: Caller, event: UsageEvent, pointer: str) -> Rejecte
     )
 
 
-def _taken(placed: Sequence[Incoming | Rejected], stored: Stored) -> Taken:
-    if len(stored.outcomes) == len(placed):
-        verdicts: Sequence[Verdict] = stored.outcomes
-    else:
-        outcomes = iter(stored.outcomes)
-        verdicts = [item if isinstance(item, Rejected) else next(outcomes) for item in placed]
+def _told(
+    sent: Sent, placed: Sequence[Incoming | Rejected], outcomes: Sequence[Verdict]
+) -> Sequence[Verdict]:
+    """The verdicts of storing, each in its event's place; what was refused there points there."""
+    if len(outcomes) == len(placed) and all(isinstance(one, Outcome) for one in outcomes):
+        return outcomes
+    verdicts: list[Verdict] = []
+    stored = iter(outcomes)
+    for item in placed:
+        verdict = item if isinstance(item, Rejected) else next(stored)
+        if isinstance(verdict, Rejected) and isinstance(item, Incoming):
+            verdict.pointer = sent.pointer(item.ordinal, verdict.pointer)
+            verdict.event_id = item.event.id
+        verdicts.append(verdict)
+    return verdicts
+
+
+def _taken(sent: Sent, placed: Sequence[Incoming | Rejected], stored: Stored) -> Taken:
+    verdicts = _told(sent, placed, stored.outcomes)
     return Taken(verdicts, stored.batch_id, news=stored.count(Status.ACCEPTED) > 0)
 
 

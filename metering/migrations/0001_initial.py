@@ -135,7 +135,7 @@ DROP SEQUENCE metering_ratingkey_id_seq, metering_ingestbatch_id_seq;
 
 def make_partitions(apps, schema_editor):
     """This week's partition and the next ones, so that the first event has a place of its own."""
-    partitions.ensure(schema_editor.connection, timezone.now())
+    partitions.ensure(schema_editor.connection, timezone.now(), table="metering_event")
 
 
 class Migration(migrations.Migration):

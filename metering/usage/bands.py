@@ -13,6 +13,12 @@ LIMITS = (
     256_000, 258_048, 262_144, 272_000, 278_528, 512_000, 524_288, 1_000_000, 1_048_576,
 )  # fmt: skip
 
+# What a price may ask of a request besides its size; the registers that tell, if above zero.
+ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
+    "audio_output": ("output_audio",),
+    "media_input": ("cache_read_audio", "input_audio", "input_image", "input_video"),
+}
+
 
 def is_input(register: str) -> bool:
     """Whether a register is part of a request's input: plain, cached or written to a cache."""
@@ -25,3 +31,12 @@ def band(usage: Mapping[str, int]) -> int:
     """The band of a request; its limit belongs to the band below: 32,000 is not above 32,000."""
     tokens = sum(quantity for register, quantity in usage.items() if is_input(register))
     return max((limit for limit in LIMITS if limit < tokens), default=0)
+
+
+def attributes(usage: Mapping[str, int]) -> tuple[str, ...]:
+    """The attributes of a request, as its registers tell them, in alphabetical order."""
+    return tuple(
+        attribute
+        for attribute, telling in ATTRIBUTES.items()
+        if any(usage.get(register) for register in telling)
+    )

@@ -53,6 +53,7 @@ _ALLOWED = {
     "service_class": "1 to 40 small letters, digits, _ and -, a letter first",
 }
 FIELDS = ("id", "source", "occurred_at", "usage", "usage_format", *PATTERNS)
+CORRECTING = ("voids", "amends", "reason")  # fields of a correction: metering.usage.correction
 
 # Ours to say, never the sender's.
 FORBIDDEN = frozenset({
@@ -101,21 +102,24 @@ class Rejected(Exception):
         self.event_id: str | None = None  # the id it was sent with, where that may be shown
 
 
-def read(body: object, *, now: datetime) -> UsageEvent:
-    """Turn a decoded JSON value into an event, or raise the first reason not to."""
+def read(body: object, *, now: datetime, earliest: datetime | None = None) -> UsageEvent:
+    """Turn a decoded JSON value into an event, or raise the first reason not to.
+
+    It may be AGE_MAX old, unless `earliest` says how far back its time may lie.
+    """
     if not isinstance(body, dict):
         raise Rejected(
             "not_an_object",
             "",
             f"An event is a JSON object, but {_kind(body)} was sent here. Send one object each.",
         )
-    event_id = _identifier(body, "id")
-    source = _identifier(body, "source")
+    event_id = identifier(body, "id")
+    source = identifier(body, "source")
     _known_fields(body)
     return UsageEvent(
         id=event_id,
         source=source,
-        occurred_at=_instant(body, now),
+        occurred_at=_instant(body, now, earliest or now - AGE_MAX),
         model=_model(body),
         usage=_usage(body),
         **{name: _word(body, name) for name in PATTERNS if name != "model"},
@@ -125,10 +129,11 @@ def read(body: object, *, now: datetime) -> UsageEvent:
 def _known_fields(body: Mapping[str, object]) -> None:
     for name in body:
         if name not in FIELDS:
-            raise _not_a_field(name)
+            raise not_a_field(name)
 
 
-def _not_a_field(name: str) -> Rejected:
+def not_a_field(name: str) -> Rejected:
+    """Why a field that no event has is refused."""
     shown, pointer = _shown(name), f"/{_escaped(name)}"
     if name in CONTENT:
         return Rejected(
@@ -144,8 +149,10 @@ def _not_a_field(name: str) -> Rejected:
             f"{shown} is not the sender's to say: it follows from the API key, the tariff or the "
             "server. Leave the field out.",
         )
-    close = difflib.get_close_matches(name[:40], FIELDS, n=1)
+    close = difflib.get_close_matches(name[:40], (*FIELDS, *CORRECTING), n=1)
     meant = f"Did you mean {close[0]!r}?" if close else "Leave the field out."
+    if name in CORRECTING:
+        meant = f"{name} belongs into a correction, beside voids or amends."
     return Rejected(
         "unknown_field",
         pointer,
@@ -153,24 +160,25 @@ def _not_a_field(name: str) -> Rejected:
     )
 
 
-def _identifier(body: Mapping[str, object], name: str) -> str:
+def identifier(body: Mapping[str, object], name: str) -> str:
     """An id or a source: kept exactly as it is, hence nothing that looks like something else."""
     value = body.get(name)
-    code = "id_invalid" if name == "id" else "source_invalid"
+    is_source = name == "source"
+    code = "source_invalid" if is_source else "id_invalid"
     if value is None or value == "":
         raise Rejected(
-            "id_required" if name == "id" else code,
+            code if is_source else "id_required",
             f"/{name}",
             f"{name} is missing or empty: 1 to {NAME_MAX} characters are needed. Make one before "
             "sending and keep it for retries.",
         )
     if not isinstance(value, str) or isinstance(value, OddNumber):
         raise Rejected(
-            "id_not_string" if name == "id" else code,
+            code if is_source else "id_not_string",
             f"/{name}",
             f"{name} must be a JSON string, but {_kind(value)} was sent. Put it in quotes.",
         )
-    _no_secret(value, name)
+    no_secret(value, name)
     fault = identifier_fault(value)
     if fault:
         raise Rejected(
@@ -184,8 +192,11 @@ def _identifier(body: Mapping[str, object], name: str) -> str:
 
 def identifier_fault(value: str) -> str | None:
     """What is wrong with an id or a source, if anything."""
-    if len(value) > NAME_MAX:
-        return f"has {len(value)} characters"
+    return f"has {len(value)} characters" if len(value) > NAME_MAX else text_fault(value)
+
+
+def text_fault(value: str) -> str | None:
+    """What is wrong with the characters of a text, if anything."""
     if value.isascii() and value.isprintable():  # the usual case needs no closer look
         return "begins or ends with a space" if value != value.strip() else None
     for position, character in enumerate(value):
@@ -220,7 +231,7 @@ def _word(body: Mapping[str, object], name: str) -> str | None:
             f"{name} must be a JSON string, but {_kind(value)} was sent. "
             "Put it in quotes or leave it out.",
         )
-    _no_secret(value, name)
+    no_secret(value, name)
     if PATTERNS[name].fullmatch(value):
         return value
     allowed = _ALLOWED[name]
@@ -240,7 +251,8 @@ def _word(body: Mapping[str, object], name: str) -> str | None:
 _NO_KEYS = "A whole API key must never be stored: send none, and revoke that one."
 
 
-def _no_secret(value: str, name: str) -> None:
+def no_secret(value: str, name: str) -> None:
+    """Refuse a text that holds a whole API key."""
     if holds_secret(value):
         raise Rejected(
             "content_not_allowed",
@@ -250,7 +262,7 @@ def _no_secret(value: str, name: str) -> None:
         )
 
 
-def _instant(body: Mapping[str, object], now: datetime) -> datetime:
+def _instant(body: Mapping[str, object], now: datetime, earliest: datetime) -> datetime:
     value = body.get("occurred_at")
     if value is None or value == "":
         raise Rejected(
@@ -269,7 +281,7 @@ def _instant(body: Mapping[str, object], now: datetime) -> datetime:
             f"occurred_at {_shown(value)} names a moment that does not exist (months have their "
             "own length; hours end at 23, seconds at 59) or a year out of reach. Send a real one.",
         )
-    _in_window(instant, value, now)
+    _in_window(instant, value, now, earliest)
     return instant
 
 
@@ -295,7 +307,7 @@ def _not_a_time(value: object) -> Rejected:
     return Rejected("time_format", "/occurred_at", f"occurred_at {said}. {example}")
 
 
-def _in_window(instant: datetime, value: str, now: datetime) -> None:
+def _in_window(instant: datetime, value: str, now: datetime, earliest: datetime) -> None:
     if instant > now + AHEAD_MAX:
         ahead_s = (instant - now) // timedelta(seconds=1)
         raise Rejected(
@@ -306,12 +318,13 @@ def _in_window(instant: datetime, value: str, now: datetime) -> None:
             "sender's clock, then send it again with the same id.",
             retryable=True,
         )
-    if instant < now - AGE_MAX:
+    if instant < earliest:
         raise Rejected(
             "timestamp_too_old",
             "/occurred_at",
             f"occurred_at {_shown(value)} is older than {AGE_MAX.days} days "
-            f"(the server's clock says {now:%Y-%m-%dT%H:%M:%SZ}). Ask the operator to backfill it.",
+            f"(the server's clock says {now:%Y-%m-%dT%H:%M:%SZ}). Open a backfill and send it "
+            "there.",
         )
 
 
@@ -436,7 +449,7 @@ _QUANTITY_FAULTS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     (
         "negative_quantity",
         lambda value: (type(value) is int and value < 0) or (_is_whole(value) and value[0] == "-"),
-        "is negative; what was reported wrongly is corrected with a new event, not subtracted",
+        "is negative; take back what was reported wrongly with voids or amends",
     ),
     (
         "quantity_too_large",

@@ -110,7 +110,7 @@ def test_a_line_of_a_version_corrected_since_says_so(
     line = lines(subscription, OCTOBER)["peak"]
     document = build.flat_document(price="1")
     start = datetime(2026, 8, 16, 16, tzinfo=UTC)
-    catalog.correct(subscription.tariff, document, start, OCTOBER)
+    catalog.publish_approved(subscription.tariff, document, start, OCTOBER, correcting=True)
     told = invoicing.explain(line)
     assert told.quantity == 3 * MTOK
     assert [(change.version, change.quantity) for change in told.changes] == [

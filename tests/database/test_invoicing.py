@@ -526,7 +526,8 @@ def test_owed_and_billed_are_the_whole_whatever_comes_late(
             use(subscription, at, quantity, model=model, register=register)
         if then == "correct the tariff":
             document = build.flat_document(price="5")
-            catalog.correct(tariff, document, now - timedelta(days=45), now)
+            start = now - timedelta(days=45)
+            catalog.publish_approved(tariff, document, start, now, correcting=True)
         if then == "void the last invoice":
             last = Invoice.objects.filter(status=Invoice.Status.ISSUED).latest("period_end")
             invoicing.void(last, "try again", now)

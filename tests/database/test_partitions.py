@@ -10,7 +10,8 @@ import pytest
 from django.db import connection, transaction
 
 from accounts.models import Organization
-from metering import partitions, readings
+from metering import partitions, readings, segments
+from metering.segments import Entry
 from metering.tasks import make_event_partitions
 from tests.meter import database, empty_meter, make_event, store_events
 
@@ -38,7 +39,7 @@ def test_weeks_begin_on_monday_in_utc_and_follow_each_other(now: datetime, first
 def test_missing_weeks_are_made_and_existing_ones_left(db: None) -> None:
     with transaction.atomic():
         made = partitions.ensure(connection, FAR)
-        assert made == [f"metering_event_2031_w{week}" for week in (20, 21, 22, 23)]
+        assert made == [f"metering_segment_2031_w{week}" for week in (20, 21, 22, 23)]
         assert partitions.ensure(connection, FAR) == []
         assert len(partitions.ensure(connection, FAR + timedelta(weeks=1))) == 1
 
@@ -46,13 +47,17 @@ def test_missing_weeks_are_made_and_existing_ones_left(db: None) -> None:
 def test_a_partition_has_the_guards_and_the_index_of_the_whole(db: None) -> None:
     with connection.cursor() as cursor:
         partitions.ensure(connection, FAR)
+        of_this = "WHERE {}relid = %s::regclass AND"
         for question in (
-            "SELECT count(*) FROM pg_trigger WHERE tgrelid = %s::regclass",
-            "SELECT count(*) FROM pg_index WHERE indrelid = %s::regclass",
-            "SELECT count(*) FROM pg_constraint WHERE conrelid = %s::regclass AND contype = 'c'",
+            f"SELECT tgname FROM pg_trigger {of_this.format('tg')} tgtype & 1 = 1 ORDER BY 1",
+            f"SELECT count(*) FROM pg_index {of_this.format('ind')} true",
+            f"SELECT conname FROM pg_constraint {of_this.format('con')} contype = 'c' ORDER BY 1",
         ):
-            cursor.execute(question, ["metering_event_2031_w20"])
-            assert cursor.fetchone() == (1,)
+            found = []
+            for table in ("metering_segment", "metering_segment_2031_w20"):
+                cursor.execute(question, [table])
+                found.append(cursor.fetchall())
+            assert found[0] == found[1] != []
 
 
 def test_events_received_now_do_not_overflow(
@@ -66,16 +71,12 @@ def test_events_received_now_do_not_overflow(
 def test_what_overflowed_is_counted_and_keeps_its_week_from_being_made(
     database: Database, acme: Organization
 ) -> None:
-    database.execute(
-        "INSERT INTO metering_event (received_at, occurred_at, organization_id, batch_id, ordinal,"
-        " project_id, model) VALUES (%(at)s, %(at)s, 1, 1, 0, 1, 'm')",
-        {"at": FAR},
-    )
+    segments.write(database, acme.pk, 1, FAR, [Entry(0, FAR, 1, None, {})])
     assert readings.freshness().overflow_events == 1
     try:
         with transaction.atomic():
             made = partitions.ensure(connection, FAR)
-            assert made == [f"metering_event_2031_w{week}" for week in (21, 22, 23)]
+            assert made == [f"metering_segment_2031_w{week}" for week in (21, 22, 23)]
             transaction.set_rollback(True)
     finally:
-        database.execute("TRUNCATE metering_event")
+        database.execute("TRUNCATE metering_segment")

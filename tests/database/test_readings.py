@@ -30,15 +30,18 @@ def use(
     organization: Organization, at: str, quantity: int = 10, register: str = "input", **key: Any
 ) -> None:
     """Put a reading straight where the roll-up would."""
-    fields = {"model": "m", "api_key": "", "agent": "", "region": "", "service_class": ""} | key
+    empty = {"api_key": "", "agent": "", "region": "", "service_class": "", "attributes": ""}
+    fields = {"model": "m", "input_band": 0, "thinking": False} | empty | key
     project = fields.pop("project", None) or organization.projects.get(slug="default")
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO metering_ratingkey AS k (organization_id, project_id, model, api_key,"
-            " agent, region, service_class) VALUES (%s, %s, %s, %s, %s, %s, %s)"
+            " agent, region, service_class, input_band, thinking, attributes)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
             " ON CONFLICT ON CONSTRAINT rating_key_once DO UPDATE SET model = k.model RETURNING id",
             [organization.pk, project.pk, *(fields[name] for name in (
-                "model", "api_key", "agent", "region", "service_class"))],
+                "model", "api_key", "agent", "region", "service_class", "input_band", "thinking",
+                "attributes"))],
         )  # fmt: skip
         cursor.execute(
             "INSERT INTO metering_reading VALUES (%s, %s, %s, %s, %s)",
@@ -65,15 +68,19 @@ def test_usage_is_summed_by_slice_and_everything_rating_asks_about(acme: Organiz
     use(acme, "2026-11-18T12:00", 4, region="eu", service_class="batch")
     use(acme, "2026-11-18T12:00", 5, register="output")
     use(acme, "2026-11-19T00:00", 6)
+    use(acme, "2026-11-19T00:00", 7, input_band=32_000, thinking=True)
+    use(acme, "2026-11-19T00:00", 8, attributes="audio_output,media_input")
     start = utc("2026-11-18T00:00")
     found = readings.usage_in(
         acme.pk, [Slice(start, start + DAY), Slice(start + DAY, start + DAY * 2)]
     )
     assert [tuple(one) for one in found] == [
-        (0, "m", "input", "", "", 6),
-        (0, "m", "input", "eu", "batch", 4),
-        (0, "m", "output", "", "", 5),
-        (1, "m", "input", "", "", 6),
+        (0, "m", "input", "", "", 0, False, (), 6),
+        (0, "m", "input", "eu", "batch", 0, False, (), 4),
+        (0, "m", "output", "", "", 0, False, (), 5),
+        (1, "m", "input", "", "", 0, False, (), 6),
+        (1, "m", "input", "", "", 0, False, ("audio_output", "media_input"), 8),
+        (1, "m", "input", "", "", 32_000, True, (), 7),
     ]
     assert readings.usage_in(acme.pk, []) == []
 

@@ -15,13 +15,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from accounts.models import Organization
+from billing.rating.event import Event, band_of
 from metering import readings, rollup
 from metering.rollup import LeaseLost
+from metering.usage import bands
 from metering.usage.event import UsageEvent
 from tests import build
 from tests.meter import (
     apply_all,
     database,
+    empty,
     empty_meter,
     make_event,
     readings_of,
@@ -47,7 +50,8 @@ def expected(events: list[UsageEvent], project_id: int) -> Counter[tuple[Any, ..
         starts_at = at.replace(minute=at.minute // 15 * 15, second=0, microsecond=0)
         key = (
             starts_at, project_id, event.model, event.api_key or "", event.agent or "",
-            event.region or "", event.service_class or "",
+            event.region or "", event.service_class or "", bands.band(event.usage),
+            event.usage.get("reasoning", 0) > 0, ",".join(bands.attributes(event.usage)),
         )  # fmt: skip
         for register, quantity in [*event.usage.items(), ("requests", 1)]:
             total[(*key, register)] += quantity
@@ -208,9 +212,9 @@ def test_a_poisonous_batch_fails_alone_after_five_attempts(
 ) -> None:
     """A sum beyond a bigint is one: the reading cannot hold it."""
     good = store_events(database, acme, [make_event(now=now, id="good")]).batch_id
-    bad = store_events(database, acme, [make_event(now=now, id="bad", model="bad")]).batch_id
+    poison = make_event(now=now, id="bad", model="bad")._replace(usage={"own": 10**20})
+    bad = store_events(database, acme, [poison]).batch_id  # the door would have refused it
     last = store_events(database, acme, [make_event(now=now, id="last")]).batch_id
-    poison(database, bad)
     attempts = 0
     while batches("pending") and attempts < 20:
         attempts += 1
@@ -227,18 +231,6 @@ def test_a_poisonous_batch_fails_alone_after_five_attempts(
     assert readings.event_count(acme.pk) == 2
     assert readings.freshness().failed_batches == 1
     assert rollup.apply_pending() == 0
-
-
-def poison(database: Database, batch_id: int) -> None:
-    """Make a batch whose sum no reading can hold; the constraint would have kept it out."""
-    database.execute(
-        "INSERT INTO metering_event (received_at, occurred_at, organization_id, batch_id,"
-        " ordinal, project_id, model, other)"
-        " SELECT received_at, occurred_at, organization_id, batch_id, 999, project_id, model,"
-        " '{\"own\": 99999999999999999999}' FROM metering_event"
-        " WHERE batch_id = %s",
-        [batch_id],
-    )
 
 
 def test_a_failed_batch_can_be_put_back_to_work(
@@ -312,3 +304,51 @@ def test_freshness_says_how_far_behind(
     assert readings.freshness(globex.pk).pending_events == 0
     apply_all()
     assert readings.freshness() == (0, 0, 0, None, 0)
+
+
+def test_an_organization_with_a_long_queue_does_not_hold_up_the_others(
+    database: Database, acme: Organization, globex: Organization, now: datetime
+) -> None:
+    for number in range(30):
+        store_events(database, acme, [make_event(now=now, id=f"a{number}")])
+    late = store_events(database, globex, [make_event(now=now, id="late")]).batch_id
+    claimed = rollup.claim(10)
+    assert claimed
+    assert len(claimed) == 10
+    assert late in claimed.batch_ids
+    again = rollup.claim(100)
+    assert again
+    assert len(again) == 21
+
+
+REGISTERS = st.sampled_from([
+    "input", "cache_read", "cache_write", "output", "reasoning", "input_audio", "input_image",
+    "input_video", "cache_read_audio", "output_audio", "cache_write_1h", "cache_hours", "tool_use",
+])  # fmt: skip
+SIZES = st.sampled_from([0, 1, 15_999, 16_000, 16_001, 32_768, 1_048_577, 2**31, 10**12])
+USAGES = st.dictionaries(REGISTERS, SIZES | st.integers(0, 300_000), min_size=1, max_size=6)
+
+
+@given(st.lists(USAGES, min_size=1, max_size=8))
+@settings(
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    deadline=None,
+)
+def test_what_cannot_be_told_from_a_sum_is_told_alike_in_sql_and_python(
+    database: Database, acme: Organization, now: datetime, usages: list[dict[str, int]]
+) -> None:
+    empty()
+    events = [make_event(now=now, id=str(n), usage=usage) for n, usage in enumerate(usages)]
+    store_events(database, acme, events)
+    apply_all()
+    wanted: Counter[tuple[object, ...]] = Counter()
+    for usage in usages:
+        attributes = bands.attributes(usage)
+        key = (bands.band(usage), usage.get("reasoning", 0) > 0, ",".join(attributes))
+        wanted.update({(*key, name): value for name, value in usage.items() if value})
+        wanted[*key, "requests"] += 1
+        rated = Event("x", now, "m", usage)
+        assert (attributes, key[1]) == (rated.all_attributes, rated.thought)
+        assert key[0] == band_of(rated.input_tokens, bands.LIMITS)
+    assert {row[7:11]: row[11] for row in readings_of(acme) if row[11]} == wanted

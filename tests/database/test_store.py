@@ -10,12 +10,15 @@ import psycopg
 import pytest
 from django.db import DatabaseError, transaction
 from django.db import connection as django_connection
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from accounts.models import Organization
-from metering import store
+from metering import names, store
 from metering.readings import find_events
 from metering.store import AllOrNothing, Status
 from metering.usage.event import UsageEvent
+from metering.usage.identity import packed
 from tests.meter import connect, database, empty_meter, make_event, store_events
 
 __all__ = ["database", "empty_meter"]
@@ -115,6 +118,98 @@ def test_other_content_under_the_same_identity_is_a_conflict_and_the_first_stand
     assert "usage.input 1, now 2" in detail
     assert "usage.own 3, now absent" in detail
     assert [found.usage for found in find_events(acme.pk, event_id="a")] == [{"input": 1, "own": 3}]
+
+
+@pytest.mark.parametrize("stored_before", [True, False])
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"occurred_at": "2026-11-18T11:07:30.000+01:00"}, D),
+        ({"usage": {"output": 80, "input": 1200}}, D),
+        ({"agent": None}, D),
+        ({"occurred_at": "2026-11-18T10:07:30.000001Z"}, C),
+        ({"model": "other"}, C),
+        ({"api_key": "k"}, C),
+        ({"agent": "k"}, C),
+        ({"session": "NULL"}, C),
+        ({"region": "k"}, C),
+        ({"service_class": "k"}, C),
+        ({"usage": {"input": 1200, "output": 81}}, C),
+        ({"usage": {"input": 1200}}, C),
+        ({"usage": {"input": 1200, "output": 80, "reasoning": 0}}, C),
+        ({"usage": {"input": 1200, "output": 80, "own": 0}}, C),
+    ],
+)
+def test_every_field_but_the_identity_is_content(
+    database: Database,
+    acme: Organization,
+    now: datetime,
+    fields: dict[str, object],
+    status: Status,
+    *,
+    stored_before: bool,
+) -> None:
+    first, second = make_event(now=now, id="a"), make_event(now=now, id="a", **fields)
+    if stored_before:
+        store_events(database, acme, [first])
+        assert statuses(store_events(database, acme, [second])) == [status]
+    else:
+        assert statuses(store_events(database, acme, [first, second])) == [A, status]
+
+
+def test_the_project_is_content_by_its_row(
+    database: Database, acme: Organization, now: datetime
+) -> None:
+    """A renamed project must not turn a retry into a conflict, and another one is another story."""
+    (event,) = events_of(now, "a")
+    outcomes = [
+        store.store(database, acme.pk, 1, [store.Incoming(0, event, project_id)]).outcomes[0]
+        for project_id in (1, 1, 2)
+    ]
+    assert [outcome.status for outcome in outcomes] == [A, D, C]
+    assert "with other content: project." in (outcomes[2].detail or "")
+
+
+def test_quantities_beyond_32_bits_and_registers_of_ones_own_come_back_as_they_were(
+    database: Database, acme: Organization, now: datetime
+) -> None:
+    usages = [
+        {"input": 2**31 - 1, "output": 2**31},
+        {"input": 10**12, "cache_read": 0, "own": 10**12},
+        {"reasoning": 5},
+        {"input_audio": 7},
+    ]
+    events = [make_event(now=now, id=str(n), usage=usage) for n, usage in enumerate(usages)]
+    store_events(database, acme, events)
+    assert [found.usage for found in reversed(find_events(acme.pk))] == usages
+    assert statuses(store_events(database, acme, events)) == [D, D, D, D]
+
+
+@given(
+    st.text(min_size=1, max_size=128).filter(lambda text: "\x00" not in text) | st.uuids().map(str)
+)
+@settings(
+    max_examples=200,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    deadline=None,
+)
+def test_ids_are_packed_alike_in_sql_and_python_and_come_back(db: None, event_id: str) -> None:
+    with django_connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT metering_packed(%s), metering_unpacked(%s)", [event_id, packed(event_id)]
+        )
+        in_sql, back = cursor.fetchone()
+    assert bytes(in_sql) == packed(event_id)
+    assert back == event_id
+
+
+def test_a_name_given_a_number_in_a_transaction_that_fails_is_not_remembered(
+    database: Database, acme: Organization
+) -> None:
+    with database.transaction(force_rollback=True):
+        names.source_ids(database, acme.pk, ["gateway"])
+    number = names.source_ids(database, acme.pk, ["gateway"])["gateway"]
+    assert database.execute("SELECT id FROM metering_source").fetchall() == [(number,)]
 
 
 def test_twice_in_one_batch_counts_once(
@@ -259,8 +354,13 @@ def test_a_deadlock_is_tried_again_and_not_for_ever(
     assert calls == store.ATTEMPTS_MAX - 100
 
 
-@pytest.mark.parametrize("statement", ["UPDATE {} SET batch_id = 1", "DELETE FROM {}"])
-@pytest.mark.parametrize("table", ["metering_event", "metering_eventkey"])
+@pytest.mark.parametrize(
+    "statement", ["UPDATE {} SET organization_id = organization_id", "DELETE FROM {}"]
+)
+@pytest.mark.parametrize(
+    "table",
+    ["metering_segment", "metering_identity", "metering_attribution", "metering_source"],
+)
 def test_accepted_events_cannot_be_changed_or_removed(
     database: Database, acme: Organization, now: datetime, table: str, statement: str
 ) -> None:
@@ -276,8 +376,10 @@ def test_every_session_of_the_door_waits_for_the_disk(database: Database) -> Non
 @pytest.mark.parametrize(
     ("table", "trigger"),
     [
-        ("metering_event", "usage_events_are_never_emptied"),
-        ("metering_eventkey", "event_keys_are_never_emptied"),
+        ("metering_segment", "usage_events_are_never_emptied"),
+        ("metering_identity", "event_keys_are_never_emptied"),
+        ("metering_attribution", "attributions_are_never_emptied"),
+        ("metering_source", "sources_are_never_emptied"),
     ],
 )
 def test_facts_are_never_emptied(db: None, table: str, trigger: str) -> None:

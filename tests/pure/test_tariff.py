@@ -407,7 +407,10 @@ def test_terms_say_what_they_need_of_the_invoices() -> None:
     document = DOCUMENT | {
         "time_basis": "request_end",
         "charges": [{"code": "plan", "kind": "standing", "each": "day", "price": "1"}],
-        "allowances": [allowance | {"once": True, "prorate": True}],
+        "allowances": [
+            allowance | {"once": True},
+            allowance | {"code": "part", "prorate": True},
+        ],
     }
     assert parse(document).asks_for == {
         "another time basis",

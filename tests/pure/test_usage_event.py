@@ -6,7 +6,6 @@ import pytest
 
 from metering.usage import registers
 from metering.usage.event import OddNumber, Rejected, read
-from metering.usage.fingerprint import fingerprint
 from tests.meter import make_body, make_event
 
 NOW = datetime(2026, 11, 18, 10, 7, 30, tzinfo=UTC)
@@ -205,50 +204,6 @@ def test_every_code_of_an_event_has_a_page() -> None:
         "not_an_object", "unknown_project", "event_conflict", "batch_refused",
     }:  # fmt: skip
         assert KINDS[code].status == 422, code
-
-
-class TestFingerprint:
-    """What is the same content, and what is not."""
-
-    def test_equal_instants_are_equal_content(self) -> None:
-        one = make_event(now=NOW, occurred_at="2026-11-18T10:07:30Z")
-        two = make_event(now=NOW, occurred_at="2026-11-18T11:07:30.000+01:00")
-        assert fingerprint(one, 1) == fingerprint(two, 1)
-
-    def test_identity_is_not_content(self) -> None:
-        one, two = make_event(now=NOW), make_event(now=NOW, id="other", source="elsewhere")
-        assert fingerprint(one, 1) == fingerprint(two, 1)
-
-    def test_the_order_of_registers_and_null_do_not_matter(self) -> None:
-        one = make_event(now=NOW, usage={"input": 1, "output": 2}, agent=None)
-        two = make_event(now=NOW, usage={"output": 2, "input": 1})
-        assert fingerprint(one, 1) == fingerprint(two, 1)
-
-    @pytest.mark.parametrize(
-        "fields",
-        [
-            {"occurred_at": "2026-11-18T10:07:30.000001Z"},
-            {"model": "other"},
-            {"api_key": "k"},
-            {"agent": "k"},
-            {"session": "k"},
-            {"region": "k"},
-            {"service_class": "k"},
-            {"usage": {"input": 1200, "output": 81}},
-            {"usage": {"input": 1200}},
-            {"usage": {"input": 1200, "output": 80, "reasoning": 0}},
-        ],
-    )
-    def test_every_other_field_is_content(self, fields: dict[str, object]) -> None:
-        assert fingerprint(make_event(now=NOW), 1) != fingerprint(make_event(now=NOW, **fields), 1)
-
-    def test_the_project_is_content_by_its_row(self) -> None:
-        assert fingerprint(make_event(now=NOW), 1) != fingerprint(make_event(now=NOW), 2)
-
-    def test_its_form_is_frozen(self) -> None:
-        """A change here turns every retry across the release into a conflict."""
-        event = make_event(now=NOW, agent="a", usage={"input": 5, "somebodys_own": 1}, region="eu")
-        assert fingerprint(event, 7).hex() == "abd6883a25dcd07c9e62aab2de608ced"
 
 
 class TestRegisters:

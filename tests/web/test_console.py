@@ -18,13 +18,14 @@ from django.utils import timezone
 
 from accounts import api_keys, memberships, organizations, people, projects
 from accounts.models import ApiKey, AuditEntry, Organization, Role, User
-from billing import allowance, invoicing
-from billing.models import Invoice, Quota, Subscription, Tariff, TariffVersion
+from billing import allowance, invoicing, negotiations, proposals
+from billing.models import Invoice, Quota, Subscription, Tariff
 from billing.rating.period import Period
 from console import health
 from console.staff import spread
 from metering.models import IngestBatch
 from tests import build
+from tests.meter import plant_event
 
 SEPTEMBER = datetime(2026, 9, 1, tzinfo=UTC)
 OCTOBER = datetime(2026, 10, 1, tzinfo=UTC)
@@ -73,6 +74,11 @@ def cloud(acme: Organization, alice: User, root: User, now: datetime) -> Subscri
     for day in (SEPTEMBER + timedelta(days=3), OCTOBER + timedelta(days=3)):
         build.make_reading(organization=acme, starts_at=day, quantity=2_500_000, model=CANARY)
     allowance.set_quota(acme, 1_000_000, project=project, actor=alice)
+    negotiations.agree(subscription, {}, OCTOBER, now, reference=CANARY)
+    proposals.propose(
+        subscription, {"discounts": [{"code": "d", "percent": "95"}]}, OCTOBER, "continue",
+        reason=CANARY, source=CANARY, actor=root, now=now,
+    )  # fmt: skip
     september = invoicing.draft(subscription, Period(SEPTEMBER, OCTOBER))
     invoicing.issue(september, now)
     Subscription.objects.filter(pk=subscription.pk).update(next_close_at=NOVEMBER)
@@ -95,16 +101,10 @@ def make_batch(organization: Organization, number: int, state: str, received_at=
                 *("boom" if state == "failed" else "", received_at if state == "applied" else None),
             ],
         )
-        cursor.execute(
-            "INSERT INTO metering_eventkey VALUES (%s, 'test', %s, %s, 0, '\\x00')",
-            [organization.pk, f"evt-{number}", number],
-        )
-        cursor.execute(
-            "INSERT INTO metering_event (received_at, occurred_at, organization_id, batch_id,"
-            " project_id, ordinal, model, input, agent)"
-            " VALUES (%s, %s, %s, %s, %s, 0, %s, 77123, 'planner')",
-            [received_at, received_at, organization.pk, number, project.pk, CANARY],
-        )
+        plant_event(
+            cursor, organization.pk, number, received_at, event_id=f"evt-{number}",
+            project_id=project.pk, model=CANARY, agent="planner", usage={"input": 77123},
+        )  # fmt: skip
 
 
 def text(response) -> str:
@@ -195,6 +195,11 @@ ACTIONS = [
     ("billing.Subscription", "change_tariff"),
     ("billing.Subscription", "end"),
     ("billing.Quota", "remove"),
+    ("billing.Tariff", "add_version"),
+    ("billing.Subscription", "negotiate"),
+    ("billing.PriceProposal", "approve"),
+    ("billing.PriceProposal", "refuse"),
+    ("billing.PriceProposal", "withdraw"),
 ]
 
 
@@ -387,27 +392,6 @@ def test_a_wrong_tariff_document_says_where(operator: Client, db: None, document
     assert response.status_code == 200
     assert says in errors(response)
     assert not Tariff.objects.exists()
-
-
-def test_a_new_version_starts_from_the_newest_terms_and_the_old_one_is_read_only(
-    operator: Client, cloud: Subscription
-):
-    tariff, old = cloud.tariff, TariffVersion.objects.get()
-    form = operator.get(url(TariffVersion, "add"), {"tariff": tariff.pk})
-    assert "&quot;price&quot;: &quot;1.00&quot;" in text(form)
-    values = tariff_values(build.flat_document(price="0.50")) | {
-        "tariff": tariff.pk,
-        "how": "continue",
-    }
-    assert "is billed until" in errors(
-        operator.post(url(TariffVersion, "add"), values | {"valid_from_0": "2026-09-15"})
-    )
-    response = operator.post(url(TariffVersion, "add"), values)
-    assert response.status_code == 302, errors(response)
-    assert [version.number for version in tariff.versions.all()] == [1, 2]
-    assert operator.post(url(TariffVersion, "change", old.pk), values).status_code == 403
-    old.refresh_from_db()
-    assert old.document == build.flat_document()
 
 
 @pytest.mark.parametrize(

@@ -416,7 +416,7 @@ class TestOutages:
         )
         pool.close()
         with connect() as own, own.transaction():
-            own.execute("LOCK TABLE metering_event IN ACCESS EXCLUSIVE MODE")
+            own.execute("LOCK TABLE metering_segment IN ACCESS EXCLUSIVE MODE")
             self.unavailable(door.post(body()))
         assert readings.find_events(acme.pk) == []
         assert door.post(body()).status == 202

@@ -78,7 +78,8 @@ def test_a_lines_position_is_its_row_on_the_document(
         for register in ("input", "output")
     ]  # fmt: skip
     document = {"currency": "USD", "components": by_register}
-    catalog.correct(metered.tariff, document, metered.starts_at, NOVEMBER)
+    start = metered.starts_at
+    catalog.publish_approved(metered.tariff, document, start, NOVEMBER, correcting=True)
     for model in ("gpt-5", "qwen-plus"):
         for register in ("input", "output"):
             use(acme, LATE, MTOK, model=model, register=register)

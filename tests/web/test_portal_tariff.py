@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from accounts.models import Organization, User
-from billing import catalog, costs
+from billing import catalog, costs, negotiations
 from billing.models import Tariff
 from portal.tariff import _grouped
 from tests import build
@@ -175,3 +176,34 @@ def test_no_cost_is_asked_for_at_the_ends_of_the_calendar(
     build.make_subscription(organization=acme, starts_at=OCTOBER)
     path = f"{TARIFF}cost/?model=gpt-5&input=5&at={at}"
     assert "Ensure this value is" in text_of(signed_in(alice), path)
+
+
+def test_an_organization_sees_the_prices_it_negotiated(alice: User, tariff: Tariff) -> None:
+    (subscription,) = tariff.subscriptions.all()
+    ours = {"code": "ours", "models": ["small"], "registers": ["input"], "shape": "flat"}
+    negotiations.agree(
+        subscription,
+        {
+            "components": [{**ours, "per": 1_000_000, "price": "1.25"}],
+            "discounts": [{"code": "out", "registers": ["output"], "percent": "50"}],
+        },
+        OCTOBER,
+        NOW,
+        reference="Letter of May",
+        correcting=True,
+    )
+    page = text_of(signed_in(alice), TARIFF)
+    assert "You negotiated terms of your own (Letter of May)" in page
+    assert "50% off the listed price of Output of any model." in page
+    assert "discount out is new" in page
+    asked = f"{TARIFF}?model=small&input=1000000&output=1000000"
+    assert "4.25" in text_of(signed_in(alice), asked)
+
+
+def test_what_changed_in_the_prices_is_listed_from_when(alice: User, tariff: Tariff) -> None:
+    later = copy.deepcopy(DOCUMENT)
+    later["components"][2]["price"] = "7.50"  # type: ignore[index]
+    version = catalog.correct(tariff, later, NOW.replace(day=2, hour=0, minute=0, second=0), NOW)
+    page = text_of(signed_in(alice), TARIFF)
+    assert "component out, price: 6 becomes 7.50 (+25.0%)." in page
+    assert str(version) in page

@@ -33,6 +33,9 @@ class Say:
     store: bool = False  # store first, as a server does whose answer gets lost
 
 
+BACKFILLS = "/api/v1/ingest/backfills"
+
+
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
@@ -47,6 +50,8 @@ class FakeKilotoken:
     def __init__(self) -> None:
         self.stored: dict[tuple[str, str], dict[str, Any]] = {}
         self.got: list[Got] = []
+        self.backfills: dict[int, dict[str, Any]] = {}
+        self.in_backfill: dict[int, list[str]] = {}
         self.next_answers: deque[Say] = deque()
         self.always: Say | None = None
         self.reject: Callable[[dict[str, Any]], tuple[str, bool] | None] = lambda _event: None
@@ -59,7 +64,13 @@ class FakeKilotoken:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                fake._handle(self)
+                if self.path.startswith(BACKFILLS):
+                    fake._backfill(self)
+                else:
+                    fake._handle(self)
+
+            def do_GET(self) -> None:
+                fake._backfill(self)
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -98,7 +109,13 @@ class FakeKilotoken:
             raw = gzip.decompress(raw)
         events = json.loads(raw)
         got.ids = [event["id"] for event in events]
+        _, _, number = request.path.partition("backfill=")
+        if number and self.backfills[int(number)]["state"] != "open":
+            self._say(request, 409, {"code": "backfill_not_open", "detail": "It is closed."}, {})
+            return
         if say is None:
+            if number:
+                self.in_backfill.setdefault(int(number), []).extend(got.ids)
             status, body = self._take(events)
             self._say(request, status, body, {})
             return
@@ -109,6 +126,23 @@ class FakeKilotoken:
             request.connection.close()
             return
         self._say(request, say.status, {"code": say.code, "detail": "as told"}, say.headers)
+
+    def _backfill(self, request: BaseHTTPRequestHandler) -> None:
+        """Opening, closing, reverting and reading, as docs/reference/api.md has them."""
+        raw = request.rfile.read(int(request.headers.get("Content-Length") or 0))
+        number, _, step = request.path.removeprefix(BACKFILLS).strip("/").partition("/")
+        if not number:
+            made = {"id": len(self.backfills) + 1, "state": "open", **json.loads(raw)}
+            self.backfills[made["id"]] = made
+            self._say(request, 201, made, {})
+            return
+        found = self.backfills.get(int(number))
+        if found is None:
+            self._say(request, 404, {"code": "unknown_backfill", "detail": "There is none."}, {})
+            return
+        if step:
+            found["state"] = {"close": "closed", "revert": "reverted"}[step]
+        self._say(request, 200, found, {})
 
     def _say(
         self, request: BaseHTTPRequestHandler, status: int, body: Any, headers: Mapping[str, str]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from datetime import datetime
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -43,6 +44,23 @@ class AsyncMeter:
         """See `Meter.record_usage`."""
         offer = self.meter.offer_usage(usage, model=model, dialect=dialect, **fields)
         return await self._settled(offer)
+
+    async def void(self, event_id: str, **fields: Any) -> str | None:
+        """See `Meter.void`."""
+        return await self._settled(self.meter.offer_void(event_id, **fields))
+
+    async def amend(
+        self,
+        event_id: str,
+        *,
+        model: str,
+        usage: Mapping[str, int],
+        occurred_at: datetime,
+        **fields: Any,
+    ) -> str | None:
+        """See `Meter.amend`."""
+        whole = {**fields, "occurred_at": occurred_at, "amends": event_id}
+        return await self._settled(self.meter.offer(model=model, usage=usage, **whole))
 
     def wrap(self, client: C, **options: Any) -> C:
         """See `Meter.wrap`."""

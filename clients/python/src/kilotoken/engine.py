@@ -25,6 +25,7 @@ class Settings:
     spool_bytes_max: int
     queue_max: int
     gzip: bool
+    backfill: int | None = None
 
 
 class Engine:
@@ -37,10 +38,10 @@ class Engine:
         complaints: Complaints,
         clock: Callable[[], float],
     ) -> None:
-        poster = Poster(settings.url, settings.key)
+        poster = Poster(settings.url, settings.key, backfill=settings.backfill)
         self.spool = Spool(
             settings.folder,
-            owner=owner_of(settings.url, settings.key),
+            owner=owner_of(settings.url, settings.key, settings.backfill),
             bytes_max=settings.spool_bytes_max,
         )
         self.sender = Sender(self.spool, poster, counts, complaints, compress=settings.gzip)

@@ -11,9 +11,19 @@ from datetime import datetime, timedelta, timezone
 NAME_MAX = 128
 QUANTITY_MAX = 10**12
 REGISTERS_MAX = 16
+REASON_MAX = 200
 ESTIMATED = "estimated."
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_OPTIONAL = ("project", "api_key", "agent", "session", "region", "service_class")
+_OPTIONAL = (
+    "project",
+    "api_key",
+    "agent",
+    "session",
+    "region",
+    "service_class",
+    "amends",
+    "reason",
+)
 
 
 class InvalidEvent(ValueError):
@@ -41,11 +51,14 @@ class Event:
     session: str | None = None
     region: str | None = None
     service_class: str | None = None
+    amends: str | None = None  # the id of the event, of the same source, whose place it takes
+    reason: str | None = None  # why; only where it amends
 
     def __post_init__(self) -> None:
         for name in (entry.name for entry in fields(self)):
-            if name not in ("occurred_at", "usage"):
+            if name not in ("occurred_at", "usage", "reason"):
                 _check_text(name, getattr(self, name))
+        _check_reason(self.reason, belongs=self.amends is not None)
         if self.occurred_at.tzinfo is None:
             raise InvalidEvent("occurred_at has no time zone, so it names no moment")
         if not 0 < len(self.usage) <= REGISTERS_MAX:
@@ -64,7 +77,40 @@ class Event:
         }
         body.update({n: v for n in _OPTIONAL if (v := getattr(self, n)) is not None})
         body["usage"] = dict(self.usage)
-        return json.dumps(body, separators=(",", ":")).encode()
+        return _json(body)
+
+
+@dataclass(frozen=True)
+class Void:
+    """Takes an event back: the one of this source whose id is `voids` counts no more."""
+
+    id: str
+    source: str
+    voids: str
+    reason: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("id", "source", "voids"):
+            _check_text(name, getattr(self, name))
+        _check_reason(self.reason, belongs=True)
+
+    def wire(self) -> bytes:
+        """The void as JSON, byte for byte the same on every attempt."""
+        body = {"id": self.id, "source": self.source, "voids": self.voids}
+        return _json(body if self.reason is None else {**body, "reason": self.reason})
+
+
+def _json(body: Mapping[str, object]) -> bytes:
+    return json.dumps(body, separators=(",", ":")).encode()
+
+
+def _check_reason(reason: object, *, belongs: bool) -> None:
+    if reason is None:
+        return
+    if not belongs:
+        raise InvalidEvent("a reason belongs to an event that amends another")
+    if not isinstance(reason, str) or not 0 < len(reason) <= REASON_MAX:
+        raise InvalidEvent(f"reason must be a text of 1 to {REASON_MAX} characters")
 
 
 def _check_text(name: str, value: object) -> None:

@@ -22,7 +22,7 @@ from kilotoken import dialects, labelling, wrap_anthropic, wrap_openai
 from kilotoken.counting import Complaints, Counts
 from kilotoken.dead_letters import DeadLetters
 from kilotoken.engine import Engine, Settings
-from kilotoken.event import ESTIMATED, Event, InvalidEvent, instant, new_id
+from kilotoken.event import ESTIMATED, Event, InvalidEvent, Void, instant, new_id
 from kilotoken.spool import BYTES_MAX, Place
 from kilotoken.wrapping import Call, Estimate, Wrapping
 from kilotoken.writing import Kept, kept_within
@@ -60,12 +60,14 @@ class Meter:
         queue_max: int = QUEUE_MAX,
         gzip: bool = False,
         take_over: bool = False,
+        backfill: int | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Open the spool and start sending. Raises here, and only here, what is set up wrongly.
 
         `wait_s` is how long `record` may wait for the disk: 0 hands the event over and goes on.
         `take_over` sends what waits in the spool for another key with this one, after a rotation.
+        `backfill` sends every event into that backfill, which must be open.
         """
         self.source = source
         self.project = project
@@ -74,7 +76,7 @@ class Meter:
         self._complaints = Complaints()
         self._clock = clock
         folder = Path(spool).expanduser()
-        self._settings = Settings(url, key, folder, spool_bytes_max, queue_max, gzip)
+        self._settings = Settings(url, key, folder, spool_bytes_max, queue_max, gzip, backfill)
         self._dead = DeadLetters(folder)
         self._closed = False
         engine = self._start()
@@ -126,6 +128,30 @@ class Meter:
     ) -> str | None:
         """Keep one event, from a provider's own usage object; its shape tells the dialect."""
         return self._settled(self.offer_usage(usage, model=model, dialect=dialect, **fields))
+
+    def void(self, event_id: str, **fields: Any) -> str | None:
+        """Take an event of this source back: it counts no more. Fields: `reason`, `source`, `id`.
+
+        Returns the id of the void, as `record` does. Safe to repeat with the same `id`.
+        """
+        return self._settled(self.offer_void(event_id, **fields))
+
+    def amend(
+        self,
+        event_id: str,
+        *,
+        model: str,
+        usage: Mapping[str, int],
+        occurred_at: datetime,
+        **fields: Any,
+    ) -> str | None:
+        """Put another event in the place of one of this source: both or neither.
+
+        It is a whole event, with the time at which the usage happened; fields as for `record`, and
+        `reason`. To amend it again, name its own id.
+        """
+        whole = {**fields, "occurred_at": occurred_at, "amends": event_id}
+        return self._settled(self.offer(model=model, usage=usage, **whole))
 
     def wrap(
         self,
@@ -212,6 +238,26 @@ class Meter:
         if estimated:
             self.counts.add(estimated=1)
         return offer
+
+    def offer_void(
+        self,
+        event_id: str,
+        *,
+        reason: str | None = None,
+        source: str | None = None,
+        id: str | None = None,  # noqa: A002 - the event's own name for it
+    ) -> Offer | None:
+        """Hand a void to the writer of the spool."""
+        made = id or new_id(self._clock())
+        try:
+            void = Void(made, source or self.source, event_id, reason)
+            return Offer(made, self._engine_now().writer.submit(void.wire()))
+        except InvalidEvent as error:
+            self.counts.add(invalid=1)
+            self.set_aside(error.code, str(error), {"id": made, "voids": event_id})
+        except Exception as error:  # a meter must not break what it measures
+            self._lost(error)
+        return None
 
     def offer_usage(
         self, usage: object, *, model: str, dialect: str | None = None, **fields: Any

@@ -32,8 +32,11 @@ class Answer:
 class Poster:
     """Posts batches to one address with one key. Not for several threads at once."""
 
-    def __init__(self, url: str, key: str, *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self, url: str, key: str, *, backfill: int | None = None, timeout_s: float = TIMEOUT_S
+    ) -> None:
         self._url = _events_url(url)
+        self._query = "only=errors" if backfill is None else f"only=errors&backfill={backfill}"
         self._headers = {
             "Authorization": f"Bearer {key}",
             "Content-Type": "application/json",
@@ -70,8 +73,8 @@ class Poster:
 
     def _exchange(self, body: bytes, headers: Mapping[str, str]) -> Answer:
         if self._connection is None:
-            self._connection = _connection(self._url, self._timeout_s)
-        self._connection.request("POST", f"{self._url.path}?only=errors", body, dict(headers))
+            self._connection = connect(self._url, self._timeout_s)
+        self._connection.request("POST", f"{self._url.path}?{self._query}", body, dict(headers))
         response = self._connection.getresponse()
         said = response.read(ANSWER_BYTES_MAX)
         found = {name.lower(): value for name, value in response.getheaders()}
@@ -91,7 +94,8 @@ def _events_url(url: str) -> SplitResult:
     return parts._replace(path=path, query="", fragment="")
 
 
-def _connection(url: SplitResult, timeout_s: float) -> http.client.HTTPConnection:
+def connect(url: SplitResult, timeout_s: float) -> http.client.HTTPConnection:
+    """A connection to the address, through the proxy that the environment names for it."""
     host, port = url.hostname or "", url.port
     if url.scheme == "http":
         return http.client.HTTPConnection(host, port, timeout=timeout_s)

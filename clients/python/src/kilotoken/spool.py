@@ -19,6 +19,9 @@ from pathlib import Path
 BYTES_MAX = 1 << 30
 BUSY_S = 5.0
 BUSY_RETRY_S = 0.02
+PAIR_LENGTH = 16
+# Events for another address or key, but for the same backfill, or like ours for none.
+_OF_OTHERS = f"owner <> ? AND substr(owner, {PAIR_LENGTH + 1}) = ?"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS event (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -60,9 +63,10 @@ class Place:
     read_to: int
 
 
-def owner_of(url: str, key: str) -> str:
-    """Names the pair of address and key without revealing either."""
-    return hashlib.sha256(f"{url}\n{key}".encode()).hexdigest()[:16]
+def owner_of(url: str, key: str, backfill: int | None = None) -> str:
+    """Names the pair of address and key without revealing either, and after it the backfill."""
+    pair = hashlib.sha256(f"{url}\n{key}".encode()).hexdigest()[:PAIR_LENGTH]
+    return pair if backfill is None else f"{pair}+{backfill}"
 
 
 class Spool:
@@ -145,13 +149,19 @@ class Spool:
     def of_others(self) -> int:
         """How many events wait here for another address or key."""
         with self._lock:
-            row = self._rows.execute("SELECT count(*) FROM event WHERE owner <> ?", (self.owner,))
+            row = self._rows.execute(
+                f"SELECT count(*) FROM event WHERE {_OF_OTHERS}",  # noqa: S608 - our own text
+                (self.owner, self.owner[PAIR_LENGTH:]),
+            )
             return int(row.fetchone()[0])
 
     def take_over(self) -> None:
         """Send what waits for another address or key with this one's."""
         with self._lock, self._rows:
-            self._rows.execute("UPDATE event SET owner = ?", (self.owner,))
+            self._rows.execute(
+                f"UPDATE event SET owner = ? WHERE {_OF_OTHERS}",  # noqa: S608 - our own text
+                (self.owner, self.owner, self.owner[PAIR_LENGTH:]),
+            )
 
     def place(self, path: str) -> Place | None:
         """How far a log file was read."""

@@ -70,6 +70,8 @@ def verdict(answer: Answer, sent: int, *, now_s: float) -> Verdict:
     """Read the answer to a batch of `sent` events."""
     said = _object(answer.body)
     status, code = answer.status, str(said.get("code", ""))
+    if code == "backfill_not_open":  # closed or reverted: somebody has to open another one
+        return Held(f"the server answered {code}: {str(said.get('detail', ''))[:300]}")
     if status in (202, 207, 422) and "submitted" in said:
         return _taken(said, sent)
     if status in LATER:

@@ -1,0 +1,78 @@
+"""What a published document may ask for: all that readings and invoices carry.
+
+The engine rates more than a meter can tell. Whoever publishes what no reading can answer would
+charge too little, or too much, so it is refused with the reason and what to do instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from billing.rating.demand import COINCIDENT, Demand
+from billing.rating.ladder import Ladder
+from billing.rating.pass_through import PassThrough
+from billing.rating.tariff import Terms
+
+# Of what `Terms.asks_for` names; the rest has a sentence in REFUSED.
+CARRIED: frozenset[str] = frozenset({
+    "charges",
+    "negative prices",
+    "proration",
+    "what was drained before",
+})  # fmt: skip
+QUARTER_MINUTES = 15
+
+REFUSED = {
+    "another time basis": (
+        "An event has one instant, which its sender reports as occurred_at: have senders report "
+        "the instant that is to count, and leave time_basis out."
+    ),
+    "the size of each request": (
+        "Readings do not tell how large a request was yet: rate events with `manage.py rate`."
+    ),
+    "whether a request reasoned": (
+        "Readings do not tell whether a request reasoned yet: rate events with `manage.py rate`."
+    ),
+    "attributes of requests": (
+        "Readings do not tell the attributes of a request yet: rate events with `manage.py rate`."
+    ),
+}
+
+
+def refusals(terms: Terms) -> list[str]:
+    """Why terms cannot be billed from readings, in sentences; empty if they can."""
+    return [
+        *(REFUSED[name] for name in sorted(terms.asks_for - CARRIED)),
+        *_of_charges(terms),
+    ]
+
+
+def _of_charges(terms: Terms) -> Iterator[str]:
+    for charge in terms.charges:
+        match charge:
+            case Demand():
+                yield from _of_demand(charge)
+            case Ladder():
+                yield (
+                    f"The ladder {charge.code} needs to know how well held cache was used, which "
+                    "no reading tells: leave it out."
+                )
+            case PassThrough():
+                yield (
+                    f"The charge {charge.code} passes on what a provider charged, and no such "
+                    "costs are kept yet: price the models with components."
+                )
+
+
+def _of_demand(demand: Demand) -> Iterator[str]:
+    if demand.window_minutes % QUARTER_MINUTES or demand.step_minutes % QUARTER_MINUTES:
+        yield (
+            f"The demand {demand.code} looks at windows of {demand.window_minutes} minutes in "
+            f"steps of {demand.step_minutes}, and readings are quarter-hours: make both multiples "
+            f"of {QUARTER_MINUTES}."
+        )
+    if demand.basis == COINCIDENT:
+        yield (
+            f"The demand {demand.code} asks for the minute of the whole system's peak, and "
+            "readings are quarter-hours of one organization: choose account or each_meter."
+        )

@@ -1,0 +1,176 @@
+"""Rated lines on paper, and back: what an invoice line is made of, and the words on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from billing.models import Invoice, InvoiceLine
+from billing.rating.charges import CHARGES
+from billing.rating.line import ALLOWANCE, UNPRICED, RatedLine
+from billing.rating.money import from_minor, written
+from billing.rating.negotiated import is_negotiated
+from billing.rating.paper import PaperLine
+from billing.rating.period import Period
+from metering import readings
+
+Said = Mapping[str, Any]
+
+
+def on_paper(invoice: Invoice, position: int, period: Period, paper: PaperLine) -> InvoiceLine:
+    """The line of a document. Where prices differ in it there is no unit price, but its parts."""
+    first = paper.lines[0]
+    trace = dict(first.trace)
+    if len(paper.lines) > 1:
+        trace |= {
+            "first": min(str(line.trace["first"]) for line in paper.lines),
+            "last": max(str(line.trace["last"]) for line in paper.lines),
+            "parts": [[f"{line.unit_price:f}", line.quantity] for line in paper.lines],
+        }
+    return InvoiceLine(
+        invoice=invoice,
+        position=position,
+        usage_start=period.start,
+        usage_end=period.end,
+        description=_describe(invoice, period, first),
+        amount_exact=paper.amount,
+        amount_minor=paper.minor,
+        quantity=sum(line.quantity for line in paper.lines),
+        trace=trace,
+        **first.key._asdict() | {"unit_price": paper.unit_price},
+    )
+
+
+def rated(line: InvoiceLine) -> list[RatedLine]:
+    """The rated lines that a line on paper was: one, or one for each of its prices."""
+    parts = line.trace.get("parts")
+    if parts is None:
+        assert line.unit_price is not None
+        return [_rated(line, line.unit_price, line.quantity)]
+    return [_rated(line, Decimal(price), quantity) for price, quantity in parts]
+
+
+def is_charge(line: InvoiceLine | RatedLine) -> bool:
+    """Whether a line is of a charge and of no usage."""
+    return line.trace.get("shape") in CHARGES
+
+
+def _rated(line: InvoiceLine, unit_price: Decimal, quantity: int) -> RatedLine:
+    return RatedLine(
+        version=line.version,
+        component=line.component,
+        model=line.model,
+        register=line.register,
+        bucket=line.bucket,
+        step=line.step,
+        quantity=quantity,
+        unit_price=unit_price,
+        per=line.per,
+        trace={name: value for name, value in line.trace.items() if name != "parts"},
+    )
+
+
+def _describe(invoice: Invoice, period: Period, line: RatedLine) -> str:
+    words = [*_of_charge(line, invoice.currency)] if is_charge(line) else [*_of_usage(line)]
+    if period.start != invoice.period_start:
+        words.append(f"difference for {_days(period, invoice.zone)}")
+    return ", ".join(words)
+
+
+def _of_usage(line: RatedLine) -> Iterator[str]:
+    yield f"{line.model}: {readings.register_label(line.register)}"
+    if line.bucket:
+        yield line.bucket.replace("_", "-")
+    for name, noun in (("step", "step"), ("volume", "step"), ("tier", "tier")):
+        step = line.trace.get(name)
+        if isinstance(step, dict):
+            yield f"{noun} {step['number']} of {step['of']}"
+    if line.component.startswith(ALLOWANCE):
+        yield f"free ({line.component.removeprefix(ALLOWANCE)})"
+    if is_negotiated(line.trace):
+        yield "negotiated"
+    if line.component == UNPRICED:
+        yield "no price, not charged"
+
+
+def _of_charge(line: RatedLine, currency: str) -> Iterator[str]:
+    kind = str(line.trace["shape"])
+    said = line.trace.get(kind, {})
+    assert isinstance(said, Mapping)
+    named = f"{NAMES[kind]} ({line.component})"
+    yield f"{line.model}: {named.lower()}" if line.model else named
+    yield from _NUMBERS[kind](
+        line, said, lambda minor: written(from_minor(minor, currency), currency)
+    )
+
+
+Money = Callable[[int], str]
+NAMES = {
+    "demand": "Demand",
+    "capacity": "Reserved capacity",
+    "standing": "Standing charge",
+    "pass_through": "Provider's cost",
+    "fee": "Fee",
+    "minimum": "Minimum charge",
+    "ladder": "Adjustment",
+    "commitment": "Commitment",
+}
+
+
+def _standing(line: RatedLine, said: Said, money: Money) -> Iterator[str]:
+    if said["days"] != said["of"] or said["each"] == "day":
+        yield f"{said['days']} of {said['of']} days"
+
+
+def _demand(line: RatedLine, said: Said, money: Money) -> Iterator[str]:
+    if line.step:
+        yield "beyond the contract"
+    else:
+        yield f"peak of {said['measured_tpm']:,} tokens a minute"
+
+
+def _capacity(line: RatedLine, said: Said, money: Money) -> Iterator[str]:
+    side = line.register.partition("_")[0]
+    yield f"{said[f'{side}_tpm']:,} {side} tokens a minute"
+
+
+def _pass_through(line: RatedLine, said: Said, money: Money) -> Iterator[str]:
+    yield f"with a markup of {line.trace['markup_percent']}%"
+
+
+def _fee(line: RatedLine, said: Said, money: Money) -> Iterator[str]:
+    if said:
+        yield f"{said['percent']}% of {money(said['of_minor'])}"
+
+
+def _minimum(line: RatedLine, said: Said, money: Money) -> Iterator[str]:
+    yield f"what {money(said['eligible_minor'])} fall short of {money(said['minimum_minor'])}"
+
+
+def _ladder(line: RatedLine, said: Said, money: Money) -> Iterator[str]:
+    yield f"{said['percent']}% of {money(said['of_minor'])}"
+
+
+def _commitment(line: RatedLine, said: Said, money: Money) -> Iterator[str]:
+    yield f"what {money(said['spent_minor'])} fall short of {money(said['committed_minor'])}"
+
+
+_NUMBERS: Mapping[str, Callable[[RatedLine, Said, Money], Iterator[str]]] = {
+    "demand": _demand,
+    "capacity": _capacity,
+    "standing": _standing,
+    "pass_through": _pass_through,
+    "fee": _fee,
+    "minimum": _minimum,
+    "ladder": _ladder,
+    "commitment": _commitment,
+}
+
+
+def _days(period: Period, zone: str) -> str:
+    first = period.start.astimezone(ZoneInfo(zone)).date()
+    last = (period.end - timedelta(microseconds=1)).astimezone(ZoneInfo(zone)).date()
+    return f"{first.isoformat()} to {last.isoformat()}"

@@ -1,0 +1,48 @@
+"""What an API request asks, parameter by parameter: each known, each given once, each readable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from rest_framework.request import Request
+
+from metering.api import bad
+from metering.usage.event import TIME, instant_of
+
+DIGITS_MAX = 18
+
+
+def once(request: Request, names: Sequence[str]) -> dict[str, str]:
+    """The query's parameters, of which only these are known."""
+    given = {}
+    for name, values in request.query_params.lists():
+        if name not in names:
+            raise bad(f"{name[:40]!a} is not a parameter; they are {', '.join(names)}.")
+        if len(values) != 1:
+            raise bad(f"{name} is given {len(values)} times; give it once.")
+        given[name] = values[0]
+    return given
+
+
+def number(text: str, name: str) -> int:
+    """A whole number that is not negative."""
+    if not (text.isascii() and text.isdigit() and len(text) <= DIGITS_MAX):
+        raise bad(f"{name} {text[:40]!a} is not a number.")
+    return int(text)
+
+
+def limit(given: dict[str, str], most: int) -> int:
+    """How many rows a page may have."""
+    asked = number(given.get("limit", str(most)), "limit")
+    if not 1 <= asked <= most:
+        raise bad(f"limit must lie between 1 and {most}.")
+    return asked
+
+
+def instant(text: str, name: str) -> datetime:
+    """An RFC 3339 instant with offset, in UTC."""
+    found = instant_of(text) if TIME.fullmatch(text) else None
+    if found is None:
+        raise bad(f"{name} {text[:40]!a} is not an RFC 3339 instant with offset.")
+    return found

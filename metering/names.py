@@ -1,0 +1,149 @@
+"""Names that repeat from event to event, kept once: sources, and what events are attributed to.
+
+An attribution is a project, model, API key, agent, region and service class together; the empty
+text stands for an absent name. Numbers are given in a committed statement of their own, before the
+batch that uses them, because what a process remembers must be in the database whatever becomes of
+that batch. A name that no event refers to does no harm.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from psycopg import Connection
+from psycopg.pq import TransactionStatus
+
+from metering.usage.event import UsageEvent
+
+REMEMBERED_MAX = 100_000
+
+Attribution = tuple[int, str, str, str, str, str]  # project's row, then the names
+Names = Mapping[Any, int]
+
+SOURCES = """
+    INSERT INTO metering_source (organization_id, name)
+    SELECT %(organization_id)s, name FROM unnest(%(names)s::text[]) AS wanted (name)
+    WHERE NOT EXISTS (SELECT FROM metering_source known
+        WHERE known.organization_id = %(organization_id)s AND known.name = wanted.name)
+    ORDER BY name
+    ON CONFLICT DO NOTHING
+"""
+SOURCE_IDS = """
+    SELECT name, id FROM metering_source
+    WHERE organization_id = %(organization_id)s AND name = ANY(%(names)s)
+"""
+_COLUMNS = "project_id, model, api_key, agent, region, service_class"
+_WANTED = """unnest(%(project_ids)s::bigint[], %(models)s::text[], %(api_keys)s::text[],
+        %(agents)s::text[], %(regions)s::text[], %(service_classes)s::text[])"""
+ATTRIBUTIONS = f"""
+    INSERT INTO metering_attribution (organization_id, {_COLUMNS})
+    SELECT %(organization_id)s, {_COLUMNS} FROM {_WANTED} AS wanted ({_COLUMNS})
+    WHERE NOT EXISTS (SELECT FROM metering_attribution known
+        WHERE known.organization_id = %(organization_id)s
+          AND (known.project_id, known.model, known.api_key, known.agent, known.region,
+               known.service_class)
+            = (wanted.project_id, wanted.model, wanted.api_key, wanted.agent, wanted.region,
+               wanted.service_class))
+    ORDER BY {_COLUMNS}
+    ON CONFLICT DO NOTHING
+"""  # noqa: S608
+ATTRIBUTION_IDS = f"""
+    SELECT {_COLUMNS}, known.id
+    FROM {_WANTED} AS wanted ({_COLUMNS})
+    JOIN metering_attribution known USING ({_COLUMNS})
+    WHERE known.organization_id = %(organization_id)s
+"""  # noqa: S608
+
+
+class _Remembered:
+    """Numbers known to be committed, by organization and name; forgotten all at once when full."""
+
+    def __init__(self) -> None:
+        self._ids: dict[tuple[int, Any], int] = {}
+        self._lock = threading.Lock()
+
+    def of(self, organization_id: int, names: Iterable[Any]) -> tuple[dict[Any, int], list[Any]]:
+        """The numbers that are known, and the names whose numbers are not."""
+        found: dict[Any, int] = {}
+        missing = []
+        for name in names:
+            number = self._ids.get((organization_id, name))
+            if number is None:
+                missing.append(name)
+            else:
+                found[name] = number
+        return found, missing
+
+    def keep(self, organization_id: int, numbers: Names) -> None:
+        with self._lock:
+            if len(self._ids) + len(numbers) > REMEMBERED_MAX:
+                self._ids.clear()
+            self._ids.update({(organization_id, name): number for name, number in numbers.items()})
+
+    def forget(self) -> None:
+        with self._lock:
+            self._ids.clear()
+
+
+_sources = _Remembered()
+_attributions = _Remembered()
+
+
+def forget() -> None:
+    """Remember nothing: for whoever emptied the tables."""
+    _sources.forget()
+    _attributions.forget()
+
+
+def attribution(event: UsageEvent, project_id: int) -> Attribution:
+    """What an event is attributed to."""
+    return (
+        project_id,
+        event.model,
+        event.api_key or "",
+        event.agent or "",
+        event.region or "",
+        event.service_class or "",
+    )
+
+
+def source_ids(connection: Connection[Any], organization_id: int, names: Iterable[str]) -> Names:
+    """The number of each source; new ones are made, and committed unless a transaction is open."""
+    found, missing = _sources.of(organization_id, set(names))
+    if missing:
+        parameters = {"organization_id": organization_id, "names": missing}
+        connection.execute(SOURCES, parameters)
+        new = dict(connection.execute(SOURCE_IDS, parameters).fetchall())
+        _remember(connection, _sources, organization_id, new)
+        found |= new
+    return found
+
+
+def attribution_ids(
+    connection: Connection[Any], organization_id: int, wanted: Iterable[Attribution]
+) -> Names:
+    """The number of each attribution, as `source_ids` for sources."""
+    found, missing = _attributions.of(organization_id, set(wanted))
+    if missing:
+        columns = [list(column) for column in zip(*missing, strict=True)]
+        named = ("project_ids", "models", "api_keys", "agents", "regions", "service_classes")
+        parameters = {
+            "organization_id": organization_id,
+            **dict(zip(named, columns, strict=True)),
+        }
+        connection.execute(ATTRIBUTIONS, parameters)
+        rows: Sequence[Sequence[Any]] = connection.execute(ATTRIBUTION_IDS, parameters).fetchall()
+        new = {tuple(row[:-1]): row[-1] for row in rows}
+        _remember(connection, _attributions, organization_id, new)
+        found |= new
+    return found
+
+
+def _remember(
+    connection: Connection[Any], where: _Remembered, organization_id: int, numbers: Names
+) -> None:
+    """Only what is committed: inside somebody's transaction it may yet be undone."""
+    if connection.info.transaction_status == TransactionStatus.IDLE:
+        where.keep(organization_id, numbers)
