@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -11,7 +12,7 @@ import pytest
 from django.core.management import call_command
 from django.utils import timezone
 
-from accounts.models import Organization, Project
+from accounts.models import ApiKey, Organization, Project
 from metering.ingest import doorbell, pool
 from metering.ingest.callers import Caller
 from tests import build, meter
@@ -26,6 +27,9 @@ class Standing:
     door: Door
     organization: Organization
     connection: psycopg.Connection[Any]
+    reader: str  # keys that may not send
+    revoked: str
+    expired: str
 
     def stored(self, batch_id: int | None) -> set[str]:
         """The ids of the events of a batch."""
@@ -59,7 +63,7 @@ class Standing:
 def standing(django_db_setup: None, django_db_blocker: Any) -> Iterator[Standing]:
     """Acme with an archived project, Globex with a project of its own, and the clock at NOW."""
     with django_db_blocker.unblock(), pytest.MonkeyPatch.context() as patch:
-        meter._empty()
+        meter.empty()
         patch.setattr(doorbell, "ring", lambda: None)
         patch.setattr(Caller, "now", lambda _: NOW)
         acme = build.make_organization(name="Acme", slug="acme")
@@ -68,8 +72,16 @@ def standing(django_db_setup: None, django_db_blocker: Any) -> Iterator[Standing
         Project.objects.filter(slug="archived").update(archived_at=timezone.now())
         build.make_project(organization=globex, slug="theirs")
         _, key = build.make_key(organization=acme)
+        _, reader = build.make_key(organization=acme, scopes=("read",))
+        yesterday = timezone.now() - timedelta(days=1)
+        gone, revoked = build.make_key(organization=acme)
+        over, expired = build.make_key(organization=acme)
+        ApiKey.objects.filter(pk=gone.pk).update(revoked_at=yesterday)
+        ApiKey.objects.filter(pk=over.pk).update(
+            created_at=yesterday - timedelta(days=1), expires_at=yesterday
+        )
         with psycopg.connect(pool.conninfo(), autocommit=True) as own:
-            yield Standing(Door(key), acme, own)
+            yield Standing(Door(key), acme, own, reader, revoked, expired)
         pool.close()
-        meter._empty()
+        meter.empty()
         call_command("flush", interactive=False, verbosity=0)

@@ -56,7 +56,9 @@ def test_a_bad_event_is_told_why_and_spoils_no_other(
         events[index] = {name: value for name, value in changed.items() if value is not ...}
     if form is BINARY and not forms.fits_a_header(events[0]):
         pytest.skip("every header is text")
-    reply = send(standing, form, [form.text(one) for one in events], mode, **form.headers(events[0]))
+    reply = send(
+        standing, form, [form.text(one) for one in events], mode, **form.headers(events[0])
+    )
     assert reply.status == (207 if mode == "partial" and len(bad) < len(events) else 422)
     for index, answer in enumerate(reply.json["events"]):
         if index in bad:
