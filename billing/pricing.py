@@ -18,7 +18,16 @@ from billing.rating.bill import charged
 from billing.rating.charge import Facts
 from billing.rating.commitment import Commitment
 from billing.rating.period import Period, billing_period
-from billing.rating.rate import PricedTerms, RatedLine, Segment, Usage, rate, segments
+from billing.rating.rate import (
+    PricedTerms,
+    RatedLine,
+    Segment,
+    Share,
+    Usage,
+    rate,
+    segments,
+    shares,
+)
 from billing.rating.scope import REQUESTS
 from metering import readings
 
@@ -41,6 +50,11 @@ class Metered:
         """Price the usage; with `until`, only what was used before that cut."""
         used = [item for item in self.usage if until is None or item.end <= until]
         return rate(used, self.stretches, drained=past.drained(self.period, self.stretches))
+
+    def shares(self, past: Earlier) -> list[Share]:
+        """The same, told the other way round: which usage went onto which line."""
+        drained = past.drained(self.period, self.stretches)
+        return shares(self.usage, self.stretches, drained=drained)
 
     def charged(
         self, rated: Sequence[RatedLine], past: Earlier, *, until: datetime | None = None
@@ -172,4 +186,7 @@ def _usage(piece: readings.Slice, found: readings.SliceUsage) -> Usage:
         region=found.region,
         service_class=found.service_class,
         quantity=found.quantity,
+        input_band=found.input_band,
+        thinking=found.thinking,
+        attributes=found.attributes,
     )

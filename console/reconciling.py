@@ -18,7 +18,7 @@ from django.db import connection, transaction
 from django.db.models import Q, Sum
 
 from accounts.models import Organization
-from billing import invoicing, pricing, subscriptions
+from billing import invoicing, pricing, reckoning, subscriptions
 from billing.models import Invoice, InvoiceLine, Subscription
 from billing.rating.line import RatedLine
 from billing.rating.period import Period
@@ -28,12 +28,18 @@ REQUESTS = "requests"
 COLUMNS = ("file", "events", "other", "readings", "rated", "invoiced", "due later")
 
 CORE = ("input", "cache_read", "cache_write", "output", "reasoning")
-# Only events whose batch is applied: what is on its way is in neither column.
+# Only events whose batch is applied, without those that were taken back: what is on its way is in
+# neither column.
 FROM = """
       FROM metering_event e
       JOIN metering_ingestbatch b
         ON b.organization_id = e.organization_id AND b.id = e.batch_id
        AND b.received_at = e.received_at AND b.state = 'applied'
+      LEFT JOIN (metering_void v JOIN metering_ingestbatch taker
+                 ON taker.organization_id = v.organization_id AND taker.id = v.batch_id
+                AND taker.state = 'applied')
+        ON v.organization_id = e.organization_id
+       AND v.target_batch_id = e.batch_id AND v.target_ordinal = e.ordinal
 """
 OF_SOURCE = """
       JOIN metering_eventkey k
@@ -41,10 +47,11 @@ OF_SOURCE = """
        AND k.batch_id = e.batch_id AND k.ordinal = e.ordinal
      WHERE b.organization_id = ANY(%(who)s) AND e.organization_id = ANY(%(who)s)
        AND k.organization_id = ANY(%(who)s) AND k.source = %(source)s
+       AND v.batch_id IS NULL
 """
 IN_PERIOD = """
      WHERE e.organization_id = %(who)s AND b.organization_id = %(who)s
-       AND e.occurred_at >= %(start)s AND e.occurred_at < %(end)s
+       AND e.occurred_at >= %(start)s AND e.occurred_at < %(end)s AND v.batch_id IS NULL
 """
 CORE_SUMS = """
     SELECT count(*), sum(e.input), sum(e.cache_read), sum(e.cache_write), sum(e.output),
@@ -73,6 +80,7 @@ class Books:
     rated: Totals = field(default_factory=Counter)
     invoiced: Totals = field(default_factory=Counter)
     due_later: Totals = field(default_factory=Counter)
+    fates: Totals = field(default_factory=Counter)  # no column: all of the events, or a fault
     faults: list[str] = field(default_factory=list)
     invoices: list[str] = field(default_factory=list)
 
@@ -136,6 +144,7 @@ def books_of(
     books = Books(events=events_of([organization.pk], source))
     for subscription, period in periods:
         _add_period(books, subscription, period)
+        books.fates.update(reckoning.of_period(subscription, period, now).in_readings())
         if (
             not invoice
             or subscriptions.closes_at(subscription, period) > now
@@ -218,6 +227,8 @@ def _faults(books: Books) -> Iterator[str]:
             yield f"{register}: {-books.other[register]:,} lie in no billing period"
         elif read != events:
             yield f"{register}: readings are {read:,}, events {events:,}"
+        if books.other[register] >= 0 and books.fates[register] != events:
+            yield f"{register}: the fates add up to {books.fates[register]:,}, events {events:,}"
         if register == REQUESTS:
             continue  # counted one per event; most tariffs have no price for them and no line
         if rated != read:

@@ -1,18 +1,38 @@
-"""Looking events up one by one: what the portal and the console show when somebody asks which."""
+"""Looking events up one by one: what the portal, the console and the API show when asked which.
+
+An id is looked up through the key's index. Every other search walks an organization's batches from
+the newest back and looks at so many events at most, so that an answer costs the same whatever is
+stored: where the walk ends before the page is full, the answer says how far it came, and its cursor
+goes on from there.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
 
 from django.db import connection
 
-from metering.usage import registers
+from metering.usage import bands, registers
+from metering.usage.event import AHEAD_MAX
 
 LIMIT_MAX = 1_000
+BATCHES_AT_ONCE = (64, 512, 2_048)  # the first look is small: most pages fill from it
+EVENTS_LOOKED_AT_MAX = 200_000  # of a page; counted by what their batches accepted
+QUARTER = timedelta(minutes=15)
+
+
+class EventPlace(NamedTuple):
+    """Where an event lies: its batch, and its place in the request. It never changes."""
+
+    batch_id: int
+    ordinal: int
+
+    def __str__(self) -> str:
+        return f"{self.batch_id}-{self.ordinal}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +55,49 @@ class FoundEvent:
     batch_id: int
     ordinal: int
     batch_state: str
+    applied_at: datetime | None
+
+    @property
+    def place(self) -> EventPlace:
+        return EventPlace(self.batch_id, self.ordinal)
+
+    @property
+    def quarter_hour(self) -> datetime:
+        """The start of the quarter-hour that it is summed in."""
+        moment = self.occurred_at.astimezone(UTC)
+        return moment.replace(minute=moment.minute // 15 * 15, second=0, microsecond=0)
+
+    @property
+    def input_band(self) -> int:
+        return bands.band(self.usage)
+
+    @property
+    def thinking(self) -> bool:
+        return self.usage.get("reasoning", 0) > 0
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        return bands.attributes(self.usage)
+
+    def as_sent(self) -> str:
+        """The native event, rebuilt from what is stored; sent again, it is a duplicate.
+
+        The same text each time: fields in the order of the reference, registers in the order of
+        rating, the rest by name.
+        """
+        moment = self.occurred_at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        fields = {
+            "id": self.id, "source": self.source, "occurred_at": moment, "project": self.project,
+            "model": self.model, "api_key": self.api_key, "agent": self.agent,
+            "session": self.session, "region": self.region, "service_class": self.service_class,
+            "usage": self.usage,
+        }  # fmt: skip
+        said = {name: value for name, value in fields.items() if value is not None}
+        return json.dumps(said, indent=2, ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
+class EventSearch:
     """Which events; what is None does not matter."""
 
     event_id: str | None = None
@@ -46,8 +105,21 @@ class Search:
     model: str | None = None
     project_id: int | None = None
     batch_id: int | None = None
+    api_key: str | None = None  # the label on the event, not the key that signed the request
+    agent: str | None = None
+    session: str | None = None
     start: datetime | None = None  # of occurred_at, half-open
     end: datetime | None = None
+    before: EventPlace | None = None  # the cursor: older than this one
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Some events, newest first, and where to go on; `looked_back_to` where the walk was cut."""
+
+    events: list[FoundEvent]
+    next: EventPlace | None
+    looked_back_to: datetime | None = None
 
 
 # Ids are unique per source, so every source is asked for the id: the few sources of an organization
@@ -65,6 +137,17 @@ PLACES = """
     JOIN metering_eventkey key
       ON key.organization_id = %(organization_id)s AND key.source = source.name
      AND key.event_id = %(event_id)s
+    WHERE %(source)s::text IS NULL OR source.name = %(source)s
+"""
+BATCHES = """
+    SELECT batch.id, batch.received_at, batch.accepted
+    FROM metering_ingestbatch batch
+    WHERE batch.organization_id = %(organization_id)s AND batch.accepted > 0
+      AND (%(only)s::bigint[] IS NULL OR batch.id = ANY(%(only)s))
+      AND (%(at_most)s::bigint IS NULL OR batch.id <= %(at_most)s)
+      AND (%(received_after)s::timestamptz IS NULL OR batch.received_at >= %(received_after)s)
+    ORDER BY batch.id DESC
+    LIMIT %(batches)s
 """
 EVENTS = """
     SELECT event.batch_id, event.ordinal, event.occurred_at, event.received_at,
@@ -73,76 +156,184 @@ EVENTS = """
            event.cache_write, event.output, event.reasoning, event.other
     FROM metering_event event
     LEFT JOIN accounts_project project ON project.id = event.project_id
-    WHERE event.organization_id = %(organization_id)s {conditions}
+    WHERE event.organization_id = %(organization_id)s
+      AND event.batch_id = ANY(%(batch_ids)s)
+      AND event.received_at BETWEEN %(received_first_at)s AND %(received_last_at)s
+      {conditions}
     ORDER BY event.batch_id DESC, event.ordinal DESC
     LIMIT %(limit)s
 """
 IDENTITIES = """
-    SELECT key.batch_id, key.ordinal, key.source, key.event_id, batch.state
+    SELECT key.batch_id, key.ordinal, key.source, key.event_id, batch.state, batch.applied_at
     FROM metering_eventkey key
     JOIN metering_ingestbatch batch
       ON batch.organization_id = key.organization_id AND batch.id = key.batch_id
     WHERE key.organization_id = %(organization_id)s AND key.batch_id = ANY(%(batch_ids)s)
+      AND (key.batch_id, key.ordinal) IN (
+          SELECT * FROM unnest(%(batch_ids)s::bigint[], %(ordinals)s::smallint[]))
 """
 _NAMES = ("batch_id", "ordinal", "occurred_at", "received_at", "project_id", "project", "model",
           "api_key", "agent", "session", "region", "service_class")  # fmt: skip
 _CONDITIONS = {
-    "source": """AND EXISTS (SELECT FROM metering_eventkey key
-        WHERE key.organization_id = event.organization_id AND key.batch_id = event.batch_id
-          AND key.ordinal = event.ordinal AND key.source = %(source)s)""",
+    "source": """AND (event.batch_id, event.ordinal) IN (
+        SELECT key.batch_id, key.ordinal FROM metering_eventkey key
+        WHERE key.organization_id = %(organization_id)s AND key.batch_id = ANY(%(batch_ids)s)
+          AND key.source = %(source)s)""",
     "model": "AND event.model = %(model)s",
     "project_id": "AND event.project_id = %(project_id)s",
-    "batch_id": "AND event.batch_id = %(batch_id)s",
+    "api_key": "AND event.api_key = %(api_key)s",
+    "agent": "AND event.agent = %(agent)s",
+    "session": "AND event.session = %(session)s",
     "start": "AND event.occurred_at >= %(start)s",
     "end": "AND event.occurred_at < %(end)s",
+    "before": "AND (event.batch_id, event.ordinal) < (%(before_batch)s, %(before_ordinal)s)",
 }
+_AT = """AND (event.batch_id, event.ordinal) IN (
+    SELECT * FROM unnest(%(place_batches)s::bigint[], %(place_ordinals)s::smallint[]))"""
+
+Parameters = dict[str, Any]
 
 
-def find(organization_id: int, search: Search, *, limit: int = 50) -> list[FoundEvent]:
-    """The newest events that match, newest first."""
-    parameters: dict[str, Any] = {
+class _Batch(NamedTuple):
+    id: int
+    received_at: datetime
+    accepted: int
+
+
+def event_page(organization_id: int, search: EventSearch, *, limit: int = 50) -> EventPage:
+    """The newest events that match, newest first: by arrival, and within a request by place."""
+    limit = min(limit, LIMIT_MAX)
+    found: list[FoundEvent] = []
+    places = None if search.event_id is None else _places(organization_id, search)
+    for batches, is_last in _walk(organization_id, search, places):
+        rows = _look(organization_id, search, batches, places, limit=limit + 1 - len(found))
+        found += _with_identity(organization_id, rows)
+        if len(found) > limit:
+            return EventPage(found[:limit], found[limit - 1].place)
+        if is_last:
+            oldest = batches[-1]
+            return EventPage(found, EventPlace(oldest.id, 0), oldest.received_at)
+    return EventPage(found, None)
+
+
+def event_at(
+    organization_id: int, place: EventPlace, *, project_id: int | None = None
+) -> FoundEvent | None:
+    """The event at a place, if there is one (in this project, where one is named)."""
+    search = EventSearch(batch_id=place.batch_id, project_id=project_id)
+    for batches, _ in _walk(organization_id, search, [place]):
+        rows = _look(organization_id, search, batches, [place], limit=1)
+        return next(iter(_with_identity(organization_id, rows)), None)
+    return None
+
+
+def _places(organization_id: int, search: EventSearch) -> list[EventPlace]:
+    named = {"event_id": search.event_id, "source": search.source}
+    rows = _rows(PLACES, {"organization_id": organization_id, **named})
+    return [EventPlace._make(row) for row in rows]
+
+
+def _walk(
+    organization_id: int, search: EventSearch, places: Sequence[EventPlace] | None
+) -> Iterator[tuple[list[_Batch], bool]]:
+    """The batches to look into, from the newest back; the last ones say that the walk is cut."""
+    parameters: Parameters = {
         "organization_id": organization_id,
-        "limit": min(limit, LIMIT_MAX),
+        "only": _only(search, places),
+        "at_most": search.before and search.before.batch_id,
+        # Nothing is received long before it happens.
+        "received_after": search.start and search.start - AHEAD_MAX,
+    }
+    left = EVENTS_LOOKED_AT_MAX
+    sizes = iter(BATCHES_AT_ONCE)
+    size = next(sizes)
+    while True:
+        batches = [_Batch._make(row) for row in _rows(BATCHES, parameters | {"batches": size})]
+        looked = _within(batches, left)
+        left -= sum(batch.accepted for batch in looked)
+        is_end = len(batches) < size and len(looked) == len(batches)
+        if looked:
+            yield looked, left <= 0 and not is_end
+        if is_end or left <= 0:
+            return
+        parameters["at_most"] = looked[-1].id - 1
+        size = next(sizes, size)
+
+
+def _only(search: EventSearch, places: Sequence[EventPlace] | None) -> list[int] | None:
+    if places is not None:
+        return sorted({place.batch_id for place in places})
+    return None if search.batch_id is None else [search.batch_id]
+
+
+def _within(batches: Sequence[_Batch], events: int) -> list[_Batch]:
+    """As many of the batches as hold so many events; always the first."""
+    taken = []
+    for batch in batches:
+        if events <= 0:
+            break
+        taken.append(batch)
+        events -= batch.accepted
+    return taken
+
+
+def _look(
+    organization_id: int,
+    search: EventSearch,
+    batches: Sequence[_Batch],
+    places: Sequence[EventPlace] | None,
+    *,
+    limit: int,
+) -> list[tuple[Any, ...]]:
+    """The rows of these batches that match, newest first."""
+    parameters: Parameters = {
+        "organization_id": organization_id,
+        "batch_ids": [batch.id for batch in batches],
+        "received_first_at": min(batch.received_at for batch in batches),
+        "received_last_at": max(batch.received_at for batch in batches),
+        "limit": limit,
     }
     conditions = []
     for name, condition in _CONDITIONS.items():
         if (value := getattr(search, name)) is not None:
             parameters[name] = value
             conditions.append(condition)
-    if search.event_id is not None:
-        places = _rows(PLACES, {"organization_id": organization_id, "event_id": search.event_id})
-        parameters["batch_ids"] = [batch_id for batch_id, _ in places]
-        parameters["ordinals"] = [ordinal for _, ordinal in places]
-        conditions.append(
-            "AND (event.batch_id, event.ordinal) IN (SELECT * FROM "
-            "unnest(%(batch_ids)s::bigint[], %(ordinals)s::smallint[]))"
-        )
-    if search.start is not None:  # nothing is received before it is 300 s from happening
-        conditions.append("AND event.received_at >= %(start)s - interval '300 seconds'")
-    rows = _rows(EVENTS.format(conditions=" ".join(conditions)), parameters)
-    return _with_identity(organization_id, rows)
+    if search.before is not None:
+        parameters["before_batch"], parameters["before_ordinal"] = search.before
+        del parameters["before"]
+    if places is not None:
+        parameters["place_batches"] = [place.batch_id for place in places]
+        parameters["place_ordinals"] = [place.ordinal for place in places]
+        conditions.append(_AT)
+    return _rows(EVENTS.format(conditions=" ".join(conditions)), parameters)
 
 
 def _with_identity(organization_id: int, rows: Sequence[tuple[Any, ...]]) -> list[FoundEvent]:
-    batch_ids = sorted({row[0] for row in rows})
-    identities = {
-        (batch_id, ordinal): (source, event_id, state)
-        for batch_id, ordinal, source, event_id, state in _rows(
-            IDENTITIES, {"organization_id": organization_id, "batch_ids": batch_ids}
-        )
+    if not rows:
+        return []
+    places = {
+        "organization_id": organization_id,
+        "batch_ids": [row[0] for row in rows],
+        "ordinals": [row[1] for row in rows],
     }
-    return [_event(row, *identities[row[0], row[1]]) for row in rows]
+    identities = {row[:2]: row[2:] for row in _rows(IDENTITIES, places)}
+    return [_event(row, *identities[row[:2]]) for row in rows]
 
 
-def _event(row: tuple[Any, ...], source: str, event_id: str, state: str) -> FoundEvent:
+def _event(
+    row: tuple[Any, ...], source: str, event_id: str, state: str, applied_at: datetime | None
+) -> FoundEvent:
     core = zip(registers.CORE, row[12:17], strict=True)
-    other: dict[str, int] = json.loads(row[17]) if row[17] else {}
-    usage = {name: value for name, value in core if value is not None} | other
+    other: dict[str, int] = row[17] if isinstance(row[17], dict) else json.loads(row[17] or "{}")
+    usage = {name: value for name, value in core if value is not None}
+    usage |= {name: other[name] for name in sorted(other)}
     named = dict(zip(_NAMES, row[:12], strict=True))
-    return FoundEvent(source=source, id=event_id, batch_state=state, usage=usage, **named)
+    return FoundEvent(
+        source=source, id=event_id, batch_state=state, applied_at=applied_at, usage=usage, **named
+    )
 
 
-def _rows(sql: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
+def _rows(sql: str, parameters: Parameters) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
         rows: list[tuple[Any, ...]] = cursor.fetchall()

@@ -54,24 +54,27 @@ VOIDED = Events(
     """,  # noqa: S608 - our own texts
     "WHERE event.ordinal = ANY(void.ordinals)",
 )
-_VOID_COUNTS = """
-    EXISTS (SELECT FROM metering_void void
-        JOIN metering_ingestbatch taker
-          ON taker.organization_id = void.organization_id AND taker.id = void.batch_id
-         AND taker.state = 'applied'
-        WHERE void.organization_id = segment.organization_id
-          AND void.target_batch_id = segment.batch_id AND void.target_ordinal = event.ordinal)
+# Which of a segment's events are voided, looked up once for all of them.
+_VOIDED_THERE = """
+    SELECT array_agg(void.target_ordinal) AS ordinals
+    FROM metering_void void
+    JOIN metering_ingestbatch taker
+      ON taker.organization_id = void.organization_id AND taker.id = void.batch_id
+     AND taker.state = 'applied'
+    WHERE void.organization_id = segment.organization_id
+      AND void.target_batch_id = segment.batch_id
 """
 # The events of reverted batches that are in, save those whose void has taken them out already.
 REVERTED = Events(
-    """
+    f"""
     FROM unnest(%(organization_ids)s::bigint[], %(batch_ids)s::bigint[],
                 %(received_at)s::timestamptz[]) AS ours (organization_id, batch_id, received_at)
     JOIN metering_segment segment
       ON segment.organization_id = ours.organization_id AND segment.batch_id = ours.batch_id
      AND segment.received_at = ours.received_at
+    CROSS JOIN LATERAL ({_VOIDED_THERE}) AS voided
     """,
-    f"WHERE NOT {_VOID_COUNTS}",
+    "WHERE voided.ordinals IS NULL OR event.ordinal <> ALL(voided.ordinals)",
 )
 # All that ever was in, and of it all that is out.
 EVER_IN = """
@@ -81,7 +84,13 @@ EVER_IN = """
      AND segment.received_at = ours.received_at
      AND ours.organization_id = %(organization_id)s AND ours.applied_at IS NOT NULL
 """
-OUT_BY_NOW = Events(EVER_IN, f"WHERE ours.state = 'reverted' OR {_VOID_COUNTS}")
+OUT_BY_NOW = Events(
+    f"""{EVER_IN}
+    JOIN LATERAL ({_VOIDED_THERE}) AS voided
+      ON ours.state = 'reverted' OR voided.ordinals IS NOT NULL
+    """,
+    "WHERE ours.state = 'reverted' OR event.ordinal = ANY(voided.ordinals)",
+)
 
 LOCK = """
     SELECT CASE WHEN alone THEN pg_advisory_xact_lock(id)::text

@@ -17,11 +17,19 @@ from zoneinfo import ZoneInfo
 from django.db import connection
 
 from accounts.models import Project
-from metering.found import FoundEvent as FoundEvent  # what `find_events` returns, for its callers
-from metering.found import Search, find
-from metering.taken_back import Corrections as Corrections  # what `voids_of` returns
+from metering.found import EventPage as EventPage  # all these for whoever looks events up
+from metering.found import EventPlace as EventPlace
+from metering.found import EventSearch as EventSearch
+from metering.found import FoundEvent as FoundEvent
+from metering.found import event_at as event_at
+from metering.found import event_page as event_page
+from metering.quarters import reading_of as reading_of
+from metering.quarters import stand_still as stand_still
+from metering.taken_back import Corrections as Corrections
 from metering.taken_back import voids_of as voids_of
-from metering.usage import registers
+from metering.tallies import Tally as Tally
+from metering.tallies import tallies as tallies
+from metering.usage import bands, registers
 
 STEPS = ("quarter_hour", "hour", "day", "week", "month", "total")
 QUARTER, HOUR, MOMENT = timedelta(minutes=15), timedelta(hours=1), timedelta(microseconds=1)
@@ -102,6 +110,16 @@ def is_token(register: str) -> bool:
 def register_label(register: str) -> str:
     """A register's name for people."""
     return registers.label(register)
+
+
+def input_limits() -> tuple[int, ...]:
+    """The sizes of a request's whole input at which readings are told apart, in tokens."""
+    return bands.LIMITS
+
+
+def request_attributes() -> tuple[str, ...]:
+    """The attributes of requests that readings are told apart by."""
+    return tuple(bands.ATTRIBUTES)
 
 
 def register_unit(register: str) -> str:
@@ -455,6 +473,28 @@ def freshness(organization_id: int | None = None) -> Freshness:
     return Freshness(batches, int(events), failed, oldest, overflow)
 
 
+class NotApplied(NamedTuple):
+    """Batches that are stored and not in the readings: those to come, and those that failed."""
+
+    pending: int
+    failed: int
+
+
+NOT_APPLIED = """
+    SELECT count(*) FILTER (WHERE state = 'pending'), count(*) FILTER (WHERE state = 'failed')
+    FROM metering_ingestbatch
+    WHERE state <> 'applied' AND organization_id = %(organization_id)s
+      AND received_at < %(received_before)s
+"""
+
+
+def batches_not_applied(organization_id: int, *, received_before: datetime) -> NotApplied:
+    """How many of an organization's batches of before an instant are not in the readings."""
+    parameters = {"organization_id": organization_id, "received_before": received_before}
+    (row,) = _rows(NOT_APPLIED, parameters)
+    return NotApplied(*row)
+
+
 CHANGED_SINCE = """
     SELECT least(
         (SELECT min(reaches_back_to) FROM metering_void
@@ -496,21 +536,9 @@ def _projects(organization_id: int) -> Any:
     return Project.objects.filter(organization_id=organization_id)
 
 
-def find_events(
-    organization_id: int,
-    *,
-    event_id: str | None = None,
-    source: str | None = None,
-    model: str | None = None,
-    project_id: int | None = None,
-    batch_id: int | None = None,
-    start: datetime | None = None,
-    end: datetime | None = None,
-    limit: int = 50,
-) -> list[FoundEvent]:
-    """The newest stored events that match, newest first; `start` and `end` bound occurred_at."""
-    search = Search(event_id, source, model, project_id, batch_id, start, end)
-    return find(organization_id, search, limit=limit)
+def find_events(organization_id: int, *, limit: int = 50, **wanted: Any) -> list[FoundEvent]:
+    """The newest stored events that match, newest first; `wanted` are the fields of EventSearch."""
+    return event_page(organization_id, EventSearch(**wanted), limit=limit).events
 
 
 EVENT_COUNT = """

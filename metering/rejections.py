@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from django.db import connection
 from django.db.models import Count, Q, QuerySet, Sum
 
-from accounts.models import ApiKey
-from metering.ingest import cloudevents, decode, doorbell
+from accounts.models import ApiKey, Organization
+from accounts.refusals import Refusal as Refused
+from metering.ingest import boxes, cloudevents, decode, doorbell
 from metering.ingest.callers import Caller
 from metering.ingest.decode import Refusal, Sent
 from metering.ingest.take import take
-from metering.models import Rejection
+from metering.models import IngestBatch, Rejection
 from metering.usage import correction
-from metering.usage.correction import Reported
+from metering.usage.correction import Reported, Span
 from metering.usage.event import AGE_MAX, Rejected, UsageEvent
 
 KEPT_FOR = timedelta(days=30)
@@ -101,8 +103,12 @@ def replay(
     """Send what matches once more, the oldest first; safe to repeat, because the ids are the same.
 
     A person replays with the key that each event came with, a machine with its own. Whoever does,
-    an event belongs to the project of the key it came with, and to no other if that has one.
+    an event belongs to the project of the key it came with, and to no other if that has one. What
+    was sent into a backfill goes there, or stays where that is not open any more. Refused while the
+    organization is suspended: nothing it reports is counted then.
     """
+    if Organization.objects.filter(pk=organization_id, state=Organization.State.SUSPENDED).exists():
+        raise Refused("", "The organization is suspended. Replay once it is active again.")
     done = Replayed()
     rows = list(_matching(organization_id, which).order_by("id")[:REPLAYED_MAX])
     whole = [row for row in rows if not row.masked]
@@ -113,8 +119,10 @@ def replay(
             "id", "project__slug"
         )
     )
-    for key_id in sorted({row.api_key_id for row in whole}):
-        own = [row for row in whole if row.api_key_id == key_id]
+    into = _backfills_of(organization_id, whole)
+    sent_as = {row.id: (row.api_key_id, into.get(row.batch_id, 0)) for row in whole}
+    for key_id, backfill_id in sorted(set(sent_as.values())):
+        own = [row for row in whole if sent_as[row.id] == (key_id, backfill_id)]
         caller = Caller(
             api_key_id=api_key_id or key_id,
             digest=b"",
@@ -126,19 +134,43 @@ def replay(
             looked_up_at=0.0,
             use_is_news=False,
         )
-        _replay(caller, own, done, now=now)
+        try:
+            _replay(caller, own, done, now=now, backfill_id=backfill_id or None)
+        except Refusal as refusal:  # of the backfill, and so of all of them
+            done.rejected += len(own)
+            code = refusal.problem.code
+            done.codes[code] = done.codes.get(code, 0) + len(own)
     if done.taken:
         doorbell.ring()
     return done
 
 
-def _replay(caller: Caller, rows: Sequence[Rejection], done: Replayed, *, now: datetime) -> None:
-    sent = Sent([_read_again(row, now) for row in rows], single=False, keep_faults=False)
-    _note_reach(caller.organization_id, sent, now)
+def _backfills_of(organization_id: int, rows: Sequence[Rejection]) -> dict[int, int]:
+    """Which backfill each batch was sent into; batches that were sent into none are not in it."""
+    batches = IngestBatch.objects.filter(
+        organization_id=organization_id, id__in={row.batch_id for row in rows}
+    )
+    found = batches.values_list("id", "backfill_id")
+    return {batch_id: number for batch_id, number in found if number is not None}
+
+
+def _replay(
+    caller: Caller,
+    rows: Sequence[Rejection],
+    done: Replayed,
+    *,
+    now: datetime,
+    backfill_id: int | None,
+) -> None:
+    span = boxes.span_of(caller, backfill_id)
+    events = [_read_again(row, now, span) for row in rows]
+    sent = Sent(events, single=False, keep_faults=False)
+    if span is None:
+        _note_reach(caller.organization_id, sent, now)
     if all(isinstance(event, Rejected) for event in sent.events):
         verdicts: Sequence[Any] = sent.events
     else:
-        verdicts = take(caller, sent, atomic=False).verdicts
+        verdicts = take(caller, sent, atomic=False, backfill_id=backfill_id).verdicts
     taken = []
     for row, verdict in zip(rows, verdicts, strict=True):
         code = verdict.code if isinstance(verdict, Rejected) else verdict.status.value
@@ -160,9 +192,10 @@ def _note_reach(organization_id: int, sent: Sent, now: datetime) -> None:
             cursor.execute(NOTE_REACH, [organization_id, min(moments)])
 
 
-def _read_again(row: Rejection, now: datetime) -> Reported | Rejected:
-    """The event, judged anew; how old it may be is told by when it came."""
-    read = cloudevents.read if row.form == cloudevents.FORM else correction.read
+def _read_again(row: Rejection, now: datetime, span: Span | None) -> Reported | Rejected:
+    """The event, judged anew; how old it may be is told by when it came, or by its backfill."""
+    form = cloudevents.read if row.form == cloudevents.FORM else correction.read
+    read = partial(form, backfill=span)
     try:
         value = decode.parse(row.raw)
     except Refusal as refusal:

@@ -5,7 +5,7 @@ For pages; whoever stores and sums asks `metering.voids` and `metering.netting`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,13 +13,14 @@ from typing import Any
 from django.db import connection
 
 from metering.judging import Place
+from metering.voids import IDS, apart, columns
 
-# The ids of what took back and what was taken back; and the backfill, where that was reverted.
+# What took each back and what it took back itself; and the backfill, where that was reverted.
 TAKEN = """
-    SELECT place.batch_id, place.ordinal, void.received_at, void.is_amendment, void.reason,
-           taker.event_id, taking.state = 'applied',
+    SELECT place.batch_id, place.ordinal, void.batch_id, void.ordinal, void.received_at,
+           void.is_amendment, void.reason, taking.state = 'applied',
            CASE WHEN batch.state IN ('reverting', 'reverted') THEN batch.backfill_id END,
-           original.event_id
+           own.target_batch_id, own.target_ordinal
     FROM unnest(%(batch_ids)s::bigint[], %(ordinals)s::smallint[]) AS place (batch_id, ordinal)
     JOIN metering_ingestbatch batch
       ON batch.organization_id = %(organization_id)s AND batch.id = place.batch_id
@@ -28,15 +29,9 @@ TAKEN = """
      AND void.target_ordinal = place.ordinal
     LEFT JOIN metering_ingestbatch taking
       ON taking.organization_id = %(organization_id)s AND taking.id = void.batch_id
-    LEFT JOIN metering_eventkey taker
-      ON taker.organization_id = %(organization_id)s AND taker.batch_id = void.batch_id
-     AND taker.ordinal = void.ordinal
     LEFT JOIN metering_void own
       ON own.organization_id = %(organization_id)s AND own.batch_id = place.batch_id
      AND own.ordinal = place.ordinal
-    LEFT JOIN metering_eventkey original
-      ON original.organization_id = %(organization_id)s AND original.batch_id = own.target_batch_id
-     AND original.ordinal = own.target_ordinal
     WHERE void.batch_id IS NOT NULL OR own.batch_id IS NOT NULL
        OR batch.state IN ('reverting', 'reverted')
 """
@@ -64,29 +59,25 @@ class Corrections:
 
 def voids_of(organization_id: int, places: Iterable[Place]) -> dict[Place, Corrections]:
     """Of events, by batch and ordinal, those that were taken back or are amendments themselves."""
-    wanted = sorted(set(places))
-    if not wanted:
-        return {}
-    parameters: dict[str, Any] = {
-        "organization_id": organization_id,
-        "batch_ids": [batch_id for batch_id, _ in wanted],
-        "ordinals": [ordinal for _, ordinal in wanted],
-    }
-    with connection.cursor() as cursor:
-        cursor.execute(TAKEN, parameters)
-        return {(row[0], row[1]): _corrections(*row[2:]) for row in cursor.fetchall()}
+    rows = _rows(TAKEN, columns(organization_id, sorted(set(places))))
+    named = {(row[at], row[at + 1]) for row in rows for at in (2, 9) if row[at] is not None}
+    ids = {(row[0], row[1]): row[2] for row in _rows(IDS, apart(organization_id, named))}
+    return {(row[0], row[1]): _corrections(row, ids) for row in rows}
 
 
-def _corrections(
-    at: datetime | None,
-    is_amendment: bool | None,
-    reason: str | None,
-    by: str | None,
-    is_applied: bool | None,
-    backfill: int | None,
-    amends: str | None,
-) -> Corrections:
+def _corrections(row: tuple[Any, ...], ids: Mapping[Place, str]) -> Corrections:
+    _, _, *taker, at, is_amendment, reason, is_applied, backfill, batch_id, ordinal = row
+    by = ids.get((taker[0], taker[1]))
     taken = None
     if by is not None or backfill is not None:
         taken = TakenBack(by, at, bool(is_amendment), reason, bool(is_applied), backfill)
-    return Corrections(taken, amends)
+    return Corrections(taken, ids.get((batch_id, ordinal)))
+
+
+def _rows(sql: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
+    if not parameters["batch_ids"]:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows

@@ -13,8 +13,12 @@ from typing import Any
 
 from psycopg import Connection
 
+from metering import segments
 from metering.judging import Identity, Item, Judge, Place, Standing, Taking
+from metering.segments import Content
 from metering.usage.correction import Correction
+
+Kept = Mapping[Place, tuple[datetime, Content]]
 
 _LOCK = 0x6B76_0000_0000_0000  # "kv"; the organization's number is added
 LOCK = "SELECT pg_advisory_xact_lock(%s)"
@@ -30,25 +34,25 @@ PLACES = """
 """
 # What stands at a place, what it took back if it is a correction, and what took it back.
 STANDING = """
-    SELECT place.batch_id, place.ordinal, batch.received_at, event.occurred_at, event.project_id,
+    SELECT place.batch_id, place.ordinal, batch.received_at,
            CASE WHEN batch.state IN ('reverting', 'reverted') THEN batch.backfill_id END,
            own.target_batch_id, own.target_ordinal, own.reason,
-           taken.received_at, taken.is_amendment, metering_unpacked(taker.id)
+           taken.batch_id, taken.ordinal, taken.received_at, taken.is_amendment
     FROM unnest(%(batch_ids)s::bigint[], %(ordinals)s::smallint[]) AS place (batch_id, ordinal)
     JOIN metering_ingestbatch batch
       ON batch.organization_id = %(organization_id)s AND batch.id = place.batch_id
-    LEFT JOIN metering_event event
-      ON event.organization_id = %(organization_id)s AND event.batch_id = place.batch_id
-     AND event.received_at = batch.received_at AND event.ordinal = place.ordinal
     LEFT JOIN metering_void own
       ON own.organization_id = %(organization_id)s AND own.batch_id = place.batch_id
      AND own.ordinal = place.ordinal
     LEFT JOIN metering_void taken
       ON taken.organization_id = %(organization_id)s AND taken.target_batch_id = place.batch_id
      AND taken.target_ordinal = place.ordinal
-    LEFT JOIN metering_identity taker
-      ON taker.organization_id = %(organization_id)s AND taker.batch_id = taken.batch_id
-     AND taker.ordinal = taken.ordinal
+"""
+# By their batches, which lie side by side; a join might read all of an organization's identities.
+IDS = """
+    SELECT batch_id, ordinal, metering_unpacked(id) FROM metering_identity
+    WHERE organization_id = %(organization_id)s AND batch_id = ANY(%(batch_ids)s)
+      AND ordinal = ANY(%(ordinals)s)
 """
 TOUCHED = """
     SELECT place.batch_id, place.ordinal
@@ -79,15 +83,26 @@ def touched(
     wanted = sorted(set(asked))
     if not wanted:
         return {}
-    rows = connection.execute(TOUCHED, _columns(organization_id, wanted)).fetchall()
+    rows = connection.execute(TOUCHED, columns(organization_id, wanted)).fetchall()
     return standing(connection, organization_id, rows)
 
 
-def _columns(organization_id: int, wanted: Sequence[Place]) -> dict[str, Any]:
+def columns(organization_id: int, wanted: Sequence[Place]) -> dict[str, Any]:
+    """Places as two arrays."""
     return {
         "organization_id": organization_id,
         "batch_ids": [batch_id for batch_id, _ in wanted],
         "ordinals": [ordinal for _, ordinal in wanted],
+    }
+
+
+def apart(organization_id: int, wanted: Iterable[Place]) -> dict[str, Any]:
+    """Their batches and their ordinals, each once."""
+    pairs = list(wanted)
+    return {
+        "organization_id": organization_id,
+        "batch_ids": sorted({batch_id for batch_id, _ in pairs}),
+        "ordinals": sorted({ordinal for _, ordinal in pairs}),
     }
 
 
@@ -112,22 +127,29 @@ def standing(
     wanted = sorted(set(asked))
     if not wanted:
         return {}
-    rows = connection.execute(STANDING, _columns(organization_id, wanted))
-    return {(row[0], row[1]): _standing(row) for row in rows}
+    kept = segments.read(connection, organization_id, wanted)
+    rows = connection.execute(STANDING, columns(organization_id, wanted)).fetchall()
+    takers = [(row[7], row[8]) for row in rows if row[7] is not None]
+    ids: dict[Place, str] = {}
+    if takers:
+        found = connection.execute(IDS, apart(organization_id, takers))
+        ids = {(batch_id, ordinal): event_id for batch_id, ordinal, event_id in found}
+    return {(row[0], row[1]): _standing(row, kept, ids) for row in rows}
 
 
-def _standing(row: tuple[Any, ...]) -> Standing:
-    batch_id, ordinal, received_at, occurred_at, project_id, reverted, *rest = row
-    target_batch_id, target_ordinal, reason, taken_at, is_amendment, taker = rest
+def _standing(row: tuple[Any, ...], kept: Kept, ids: Mapping[Place, str]) -> Standing:
+    batch_id, ordinal, received_at, reverted, *rest = row
+    target_batch_id, target_ordinal, reason, *taker, taken_at, is_amendment = rest
+    _, content = kept.get((batch_id, ordinal), (None, None))
     return Standing(
         place=(batch_id, ordinal),
         received_at=received_at,
-        occurred_at=occurred_at,
-        project_id=project_id,
+        occurred_at=content.occurred_at if content else None,
+        project_id=content.project_id if content else None,
         reverted=reverted,
         target=None if target_batch_id is None else (target_batch_id, target_ordinal),
         reason=reason,
-        taken=None if taken_at is None else Taking(taker, taken_at, is_amendment),
+        taken=None if taken_at is None else Taking(ids[taker[0], taker[1]], taken_at, is_amendment),
     )
 
 

@@ -1,5 +1,7 @@
 """Rate usage: readings times tariff, line by line, each with its trace."""
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,13 +15,23 @@ from billing.rating.line import ALLOWANCE, UNPRICED, LineKey, RatedLine
 from billing.rating.modifier import Modifier, modified
 from billing.rating.period import Period
 from billing.rating.scope import What
-from billing.rating.segments import cut, segments, summed
+from billing.rating.segments import boundaries, cut, segments, summed
 from billing.rating.sentences import sentences
 from billing.rating.shape import Portion, Position
 from billing.rating.tariff import REQUESTS, RateComponent
 from billing.rating.usage import PricedTerms, Segment, Usage
 
-__all__ = ["PricedTerms", "RatedLine", "Segment", "Usage", "rate", "segments", "sentences"]
+__all__ = [
+    "PricedTerms",
+    "RatedLine",
+    "Segment",
+    "Share",
+    "Usage",
+    "rate",
+    "segments",
+    "sentences",
+    "shares",
+]
 
 Drained = Mapping[tuple[str, str], int]
 
@@ -36,16 +48,44 @@ def rate(
     drained: what earlier periods took from the allowances given once, by their code and model
     ("" where models share it).
     """
+    rating, by_piece = _rated(usage, stretches, drained)
+    lines = rating.lines()
+    _assert_nothing_lost(by_piece, lines, rating.besides)
+    return lines
+
+
+class Share(NamedTuple):
+    """So much of what was used in a segment, and the line it went onto."""
+
+    segment: Segment
+    what: What
+    key: LineKey
+    quantity: int
+
+
+def shares(
+    usage: Iterable[Usage], stretches: Sequence[PricedTerms], *, drained: Drained | None = None
+) -> list[Share]:
+    """Rate as `rate` does, and say which usage went onto which line, in the order it was poured.
+
+    Summed by line they are its lines; summed by segment and usage they are the usage. What no
+    component prices but counts of requests has no line and no share.
+    """
+    rating, _ = _rated(usage, stretches, drained)
+    return rating.shares
+
+
+def _rated(
+    usage: Iterable[Usage], stretches: Sequence[PricedTerms], drained: Drained | None
+) -> tuple[_Rating, list[Counter[What]]]:
     pieces = cut(stretches)
     rating = _Rating(stretches, Counter(drained or {}))
-    by_piece = summed(usage, [segment for _, segment in pieces])
+    by_piece = summed(usage, [segment for _, segment in pieces], boundaries(stretches))
     for (stretch, segment), here in zip(pieces, by_piece, strict=True):
         place = _Place(stretch, segment)
         rating.assign(place, rating.drain(place, here))
     rating.pour()
-    lines = rating.lines()
-    _assert_nothing_lost(by_piece, lines, rating.besides)
-    return lines
+    return rating, by_piece
 
 
 class _Place(NamedTuple):
@@ -94,6 +134,7 @@ class _Rating:
     besides: Counter[tuple[str, str]] = field(default_factory=Counter)  # used less on lines
     assigned: list[_Assigned] = field(default_factory=list)
     drafts: dict[tuple[LineKey, tuple[str, ...]], _Draft] = field(default_factory=dict)
+    shares: list[Share] = field(default_factory=list)
     known: dict[tuple[int, What], _Found | None] = field(default_factory=dict)
 
     def drain(self, place: _Place, here: Counter[What]) -> Counter[What]:
@@ -192,6 +233,8 @@ class _Rating:
         draft.quantity += portion.quantity
         if portion.register:
             self.besides[what.model, portion.register] -= portion.quantity
+        else:
+            self.shares.append(Share(place.segment, what, key, portion.quantity))
 
     def _found(self, place: _Place, what: What) -> _Found | None:
         asked = (place.stretch, what)

@@ -20,7 +20,8 @@ from django.utils import timezone
 
 from accounts.models import ApiKey, Organization, Project
 from metering import readings, rejections
-from metering.ingest import app, callers, decode, doorbell, pool
+from metering.ingest import callers, decode, doorbell, pool
+from metering.ingest import door as the_door
 from metering.rejections import Which
 from tests import build
 from tests.meter import Door, Reply, apply_all, connect, empty_meter, make_body
@@ -207,7 +208,7 @@ class TestWhoMaySend:
         row.refresh_from_db()
         first = row.last_used_at
         assert first
-        app._known.forget()
+        the_door.callers.forget()
         door.post(body(id="b"))
         row.refresh_from_db()
         assert row.last_used_at == first
@@ -453,7 +454,7 @@ class TestOutages:
                 " WHERE application_name = 'ingest' AND pid <> pg_backend_pid()"
                 " AND datname = current_database()"
             )
-        app._known.forget()
+        the_door.callers.forget()
         assert door.post(body(id="b")).status == 202
 
     def test_an_error_of_our_own_is_a_500_without_a_trace_of_it(

@@ -231,6 +231,28 @@ def test_an_event_of_a_reverted_backfill_is_refused_by_name(
     assert row.code == "event_reverted"
 
 
+@pytest.mark.parametrize("step", [None, backfills.close, backfills.revert])
+def test_what_was_rejected_in_a_backfill_is_replayed_into_it_or_not_at_all(
+    door: Door, acme: Organization, step: Any
+) -> None:
+    """Young enough to be taken as an ordinary event: then it would count at once."""
+    now = timezone.now()
+    span = {"start": now - timedelta(days=20), "end": now - timedelta(days=10)}
+    number = backfills.open_backfill(acme, reason="r", now=now, **span).id
+    sent = body(id="a", project="later", occurred_at=(now - timedelta(days=15)).isoformat())
+    assert door.post([sent], query=f"backfill={number}").codes == ["unknown_project"]
+    build.make_project(organization=acme, slug="later")
+    if step:
+        step(acme, number, now=now)
+    done = rejections.replay(acme.pk, Which(), now=now)
+    assert done.codes == ({"backfill_not_open": 1} if step else {"accepted": 1})
+    assert requests_of(acme) == 0
+    assert len(rejections.find(acme.pk, Which())) == (1 if step else 0)
+    if not step:
+        backfills.close(acme, number, now=now)
+        assert requests_of(acme) == 1
+
+
 def test_senders_and_the_one_who_closes_race_and_nothing_is_lost_or_left_over(
     door: Door, acme: Organization, box: int
 ) -> None:
