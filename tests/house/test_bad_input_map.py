@@ -16,7 +16,8 @@ COURSES = {
     2: "test_keys_that_are_no_more_good_are_told_what_unknown_ones_are",
     3: "test_keys_that_are_no_more_good_are_told_what_unknown_ones_are",
     4: "test_a_key_without_the_scope_is_told_which",
-    5: "test_a_key_needs_the_scope_and_its_organization_must_be_active",
+    5: "test_its_events_are_kept_and_counted_after_the_replay",
+    6: "test_beyond_its_events_a_key_is_told_to_wait_and_nothing_is_stored",
     7: "test_no_database",
     23: "test_what_is_not_strict_json_spoils_its_line_or_the_whole_body",
     27: "test_the_same_event_twice_in_a_batch_counts_once",
@@ -30,7 +31,6 @@ COURSES = {
     69: "test_an_idempotency_key_changes_nothing",
 }
 ELSEWHERE = {
-    6: "limits per key are not built yet: the door answers no 429",
     62: "names are kept once and not bounded yet; `session` is the field for what never repeats",
     71: "shapes of HTTP/1.1 that two parsers read differently are the proxy's and the server's",
 }
