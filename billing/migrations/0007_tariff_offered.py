@@ -9,7 +9,7 @@ SHIPPED = (
 
 
 class Migration(migrations.Migration):
-    dependencies = [("billing", "0005_lines_are_checked_together")]
+    dependencies = [("billing", "0006_cost_book")]
     operations = [
         migrations.AddField(
             model_name="tariff",
