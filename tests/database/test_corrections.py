@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from accounts.models import Organization
 from metering import backfills, judging, readings, reverting, rollup, store
 from metering.store import Incoming, Outcome, Stored
+from metering.tasks import apply_pending_batches
 from metering.usage.correction import Correction
 from metering.usage.event import Rejected, UsageEvent
 from tests import build
@@ -333,6 +334,24 @@ def test_whichever_of_void_and_event_is_rolled_up_last_takes_it_out(
     assert hours_off() == 0
 
 
+def test_a_void_may_have_begun_before_its_event_was_stored(
+    database: Database, acme: Organization
+) -> None:
+    """A batch has its number before it waits for others: the event's may be the higher one."""
+    send(database, acme, [event("a"), event("b", usage={"input": 1})])
+    taken = database.execute("SELECT nextval('metering_ingestbatch_id_seq')").fetchone()
+    assert taken
+    database.execute("SELECT setval('metering_ingestbatch_id_seq', %s)", [taken[0] + 50])
+    later = send(database, acme, [event("c")])
+    database.execute("SELECT setval('metering_ingestbatch_id_seq', %s)", [taken[0]])
+    stored = send(database, acme, [void("v", "c"), void("w", "a")])
+    assert stored.batch_id < later.batch_id
+    assert said(stored) == ["accepted", "accepted"]
+    apply_all()
+    assert tokens(acme) == {"input": 1, "requests": 1}
+    database.execute("SELECT setval('metering_ingestbatch_id_seq', %s)", [later.batch_id])
+
+
 def test_many_who_void_the_same_event_at_once_take_it_back_once(
     database: Database, acme: Organization
 ) -> None:
@@ -375,7 +394,7 @@ def test_the_database_takes_an_event_back_once_and_keeps_every_void(
     for statement, rule in (
         (f"{again}, target_ordinal, 9 FROM metering_void", "event_is_voided_once"),
         (f"{again}, -1, ordinal FROM metering_void", "void_takes_one_event_back"),
-        (f"{again}, 9, 8 FROM metering_void", "void_comes_after_its_event"),
+        (f"{again}, 9, 9 FROM metering_void", "void_is_not_its_own_event"),
         ("UPDATE metering_void SET reason = 'x'", "append-only"),
         ("DELETE FROM metering_void", "append-only"),
     ):
@@ -441,6 +460,18 @@ def test_a_reverted_backfill_counts_nowhere_whenever_it_is_reverted(
     before = readings_of(acme)
     rollup.rebuild(acme.pk)
     assert readings_of(acme) == before
+
+
+def test_the_beat_takes_out_what_was_reverted(database: Database, acme: Organization) -> None:
+    number = opened(acme)
+    send(database, acme, [event("a")], backfill_id=number)
+    backfills.close(acme, number, now=NOW)
+    apply_pending_batches()
+    assert tokens(acme)["requests"] == 1
+    backfills.revert(acme, number, now=NOW)
+    apply_pending_batches()
+    assert tokens(acme) == {}
+    assert nothing_waits()
 
 
 def test_an_event_of_a_reverted_backfill_is_never_lost_in_silence(
