@@ -24,8 +24,8 @@ from metering import readings
 def allowance_words(allowance: Allowance) -> str:
     """How many tokens are free, how often, and until when."""
     whose = " of each model" if allowance.each_model else ""
-    often = "given once" if allowance.once else "of each billing period"
-    parts = [f"the first {allowance.tokens:,} tokens{whose} {often}"]
+    often = ", once" if allowance.once else " of each billing period"
+    parts = [f"the first {allowance.tokens:,} tokens{whose}{often}"]
     if allowance.starts is not None:
         parts.append(f"from {allowance.starts:%Y-%m-%d %H:%M} UTC")
     if allowance.expires is not None:
@@ -86,7 +86,7 @@ def _factor(modifier: Modifier) -> str:
         ", ".join(readings.register_label(one).lower() for one in scope.registers or ()),
         model_words(scope.models, "any model") if scope.models else "",
         "in " + ", ".join(scope.regions) if scope.regions else "",
-        "served as " + ", ".join(scope.service_classes) if scope.service_classes else "",
+        "what is served as " + ", ".join(scope.service_classes) if scope.service_classes else "",
         *condition_words(scope.when),
     ]
     what = ", ".join(part for part in parts if part) or "everything"

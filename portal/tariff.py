@@ -17,6 +17,7 @@ from billing import catalog, costs, negotiations, subscriptions
 from billing.costs import PriceRow
 from billing.models import Tariff, TariffVersion
 from billing.rating.graduated import Graduated
+from billing.rating.price_series import PriceSeries
 from billing.rating.tariff import Terms
 from billing.terms_in_words import allowance_words, charge_sentences, modifier_sentences
 from portal import calculator, price_history, week
@@ -63,6 +64,7 @@ def show(request: HttpRequest, entry: Entry) -> HttpResponse:
         "modifiers": modifier_sentences(terms),
         "charges": charge_sentences(terms),
         "by_volume": any(isinstance(part.shape, Graduated) for part in terms.components),
+        "by_interval": any(isinstance(part.shape, PriceSeries) for part in terms.components),
         "week": week.strip(terms.calendar, now) if terms.calendar else None,
         "now": now,
         "form": form,

@@ -20,7 +20,7 @@ def test_free_tokens_say_how_often_whose_and_until_when() -> None:
     row, *_ = costs.price_table(terms(allowances=[free | fields]))
     assert (row.models, row.condition) == (
         "qwen-…",
-        "the first 1,000,000 tokens of each model given once, until 2026-12-01 00:00 UTC",
+        "the first 1,000,000 tokens of each model, once, until 2026-12-01 00:00 UTC",
     )
 
 
@@ -35,7 +35,7 @@ def test_factors_say_what_they_are_on_and_which_exclude_each_other() -> None:
     ]
     of = terms(modifiers=modifiers, stacking={"g": "exclusive_priority"})
     assert modifier_sentences(of) == [
-        "x 0.5 for served as batch (batch).",
+        "x 0.5 for what is served as batch (batch).",
         "x 0.2 for cached input (cached).",
         "x 1.1 for input of the request above 32,000 (long).",
         "Of batch and cached only the first that fits applies.",

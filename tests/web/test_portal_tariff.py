@@ -235,4 +235,4 @@ def test_the_calculator_knows_the_tier_of_the_whole_request_and_every_factor(
     assert "$0.04 1,000 such requests: $40.00" in page
     assert "30,000 at $1.00 per 1,000,000: tier 2 of 2, 2 listed, x 0.5 (batch) $0.03" in page
     assert "Standing charge (plan): 1.50 USD for each local day." in page
-    assert "x 0.5 for served as batch (batch)." in page
+    assert "x 0.5 for what is served as batch (batch)." in page
