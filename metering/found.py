@@ -122,16 +122,24 @@ class EventPage:
     looked_back_to: datetime | None = None
 
 
-# Ids are unique per source, so each of an organization's few sources is asked for the id, through
-# the key itself: the view beside it shows ids as text, and no index knows them so.
+# Ids are unique per source, so each of the few sources is asked for the id. A void has no usage to
+# show: its id leads to the event that it took back.
 PLACES = """
-    SELECT identity.batch_id, identity.ordinal
-    FROM metering_source source
-    JOIN metering_identity identity
-      ON identity.organization_id = %(organization_id)s AND identity.source_id = source.id
-     AND identity.id = metering_packed(%(event_id)s)
-    WHERE source.organization_id = %(organization_id)s
-      AND (%(source)s::text IS NULL OR source.name = %(source)s)
+    WITH called AS (
+        SELECT identity.batch_id, identity.ordinal
+        FROM metering_source source
+        JOIN metering_identity identity
+          ON identity.organization_id = %(organization_id)s AND identity.source_id = source.id
+         AND identity.id = metering_packed(%(event_id)s)
+        WHERE source.organization_id = %(organization_id)s
+          AND (%(source)s::text IS NULL OR source.name = %(source)s)
+    )
+    SELECT coalesce(void.target_batch_id, called.batch_id),
+           coalesce(void.target_ordinal, called.ordinal)
+    FROM called
+    LEFT JOIN metering_void void
+      ON void.organization_id = %(organization_id)s AND void.batch_id = called.batch_id
+     AND void.ordinal = called.ordinal AND NOT void.is_amendment
 """
 BATCHES = """
     SELECT batch.id, batch.received_at, batch.accepted
