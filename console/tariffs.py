@@ -15,6 +15,7 @@ from unfold.decorators import action, display
 from accounts import audit
 from billing import catalog, costs
 from billing.models import Tariff, TariffVersion
+from billing.terms_in_words import charge_sentences, modifier_sentences
 from console.entrance import may_with
 from console.publishing import PUBLISH, TermsFields, sentences
 from console.staff import ReadOnlyInline, StaffAdmin, document, link
@@ -206,5 +207,10 @@ class TariffVersionAdmin(StaffAdmin):
 def _price_table(version: TariffVersion | None) -> str:
     if version is None:
         return "-"
-    context = {"version": version, "rows": costs.price_table(version.document)}
+    terms = catalog.terms_of(version)
+    context = {
+        "version": version,
+        "rows": costs.price_table(terms),
+        "besides": modifier_sentences(terms) + charge_sentences(terms),
+    }
     return render_to_string("console/prices.html", context)
