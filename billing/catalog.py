@@ -182,6 +182,7 @@ def publish_preset(code: str, now: datetime) -> Tariff:
             "name": preset.name,
             "currency": preset.currency,
             "description": preset.description,
+            "offered": code in STANDARD,
         },
     )
     _lock(tariff)
