@@ -79,12 +79,8 @@ class FoundEvent:
     def attributes(self) -> tuple[str, ...]:
         return bands.attributes(self.usage)
 
-    def as_sent(self) -> str:
-        """The native event, rebuilt from what is stored; sent again, it is a duplicate.
-
-        The same text each time: fields in the order of the reference, registers in the order of
-        rating, the rest by name.
-        """
+    def fields(self) -> dict[str, object]:
+        """The native event, rebuilt from what is stored; sent again, it is a duplicate."""
         moment = self.occurred_at.astimezone(UTC).isoformat().replace("+00:00", "Z")
         fields = {
             "id": self.id, "source": self.source, "occurred_at": moment, "project": self.project,
@@ -92,8 +88,12 @@ class FoundEvent:
             "session": self.session, "region": self.region, "service_class": self.service_class,
             "usage": self.usage,
         }  # fmt: skip
-        said = {name: value for name, value in fields.items() if value is not None}
-        return json.dumps(said, indent=2, ensure_ascii=False)
+        return {name: value for name, value in fields.items() if value is not None}
+
+    def as_sent(self) -> str:
+        """The same as JSON, and the same text each time: fields in the order of the reference,
+        registers in the order of rating, the rest by name."""
+        return json.dumps(self.fields(), indent=2, ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +242,7 @@ def _walk(
     parameters: Parameters = {
         "organization_id": organization_id,
         "only": _only(search, places),
-        "at_most": search.before and search.before.batch_id,
+        "at_most": search.before and _newest_left(search.before),
         # Nothing is received long before it happens.
         "received_after": search.start and search.start - AHEAD_MAX,
     }
@@ -260,6 +260,11 @@ def _walk(
             return
         parameters["at_most"] = looked[-1].id - 1
         size = next(sizes, size)
+
+
+def _newest_left(before: EventPlace) -> int:
+    """The newest batch with events before a place; nothing comes before the first of a batch."""
+    return before.batch_id if before.ordinal else before.batch_id - 1
 
 
 def _only(search: EventSearch, places: Sequence[EventPlace] | None) -> list[int] | None:
