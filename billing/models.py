@@ -17,15 +17,21 @@ from django.db.models.functions import Now
 
 from accounts.models import Organization, Project
 from billing.book import NegotiatedTerms, PriceProposal
+from billing.costbook import CatalogModel, CostImport, CostProposal, ModelAlias, ProviderCost
 from billing.instants import InstantRange
 
 __all__ = [
+    "CatalogModel",
+    "CostImport",
+    "CostProposal",
     "Invoice",
     "InvoiceLine",
     "InvoiceQuerySet",
     "InvoiceSeries",
+    "ModelAlias",
     "NegotiatedTerms",
     "PriceProposal",
+    "ProviderCost",
     "Quota",
     "QuotaAlert",
     "Subscription",
