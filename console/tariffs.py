@@ -57,14 +57,14 @@ class DescribeTariffForm(StepForm):
 
     class Meta:
         model = Tariff
-        fields = ("name", "description")
+        fields = ("name", "description", "offered")
 
     def step(self) -> Tariff:
         tariff = Tariff.objects.get(pk=self.instance.pk)
-        before = {"name": tariff.name, "description": tariff.description}
-        tariff.name = self.cleaned_data["name"]
-        tariff.description = self.cleaned_data["description"]
-        tariff.save(update_fields=["name", "description"])
+        before = {name: getattr(tariff, name) for name in self.Meta.fields}
+        for name in self.Meta.fields:
+            setattr(tariff, name, self.cleaned_data[name])
+        tariff.save(update_fields=list(self.Meta.fields))
         audit.record(
             "tariff.described",
             subject=tariff.code,
@@ -98,7 +98,19 @@ class TariffAdmin(StaffAdmin):
     search_fields = ("code", "name", "description")
     readonly_fields = ("code", "currency", "created_at", "prices")
     fieldsets = (
-        (None, {"fields": ("name", "description", ("code", "currency"), "created_at", "prices")}),
+        (
+            None,
+            {
+                "fields": (
+                    "name",
+                    "description",
+                    "offered",
+                    ("code", "currency"),
+                    "created_at",
+                    "prices",
+                )
+            },
+        ),
     )
     add_fieldsets = (
         (None, {"fields": (("code", "currency"), "name", "description")}),

@@ -23,7 +23,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from accounts.keys import holds_secret
 from accounts.problems import Problem
-from metering.usage import correction, registers
+from metering.usage import correction, credentials, registers
 from metering.usage import event as usage_event
 from metering.usage.correction import Correction, Reported, Span
 from metering.usage.event import OddNumber, Rejected, UsageEvent
@@ -168,7 +168,9 @@ def _fast(
     is_time, instant_of = usage_event.TIME.fullmatch, datetime.fromisoformat
     events: Decoded = []
     for wire in wires:
-        if wire.id[0] == " " or wire.id[-1] == " " or not is_time(wire.occurred_at):
+        if not is_time(wire.occurred_at) or wire.id[0] == " " or wire.id[-1] == " ":
+            raise _NotPlain
+        if wire.id.startswith(credentials.STARTS):
             raise _NotPlain
         try:
             at = instant_of(wire.occurred_at)
@@ -224,7 +226,9 @@ class _Names:
         """The event, once its names are known to be good."""
         session = wire.session if wire.session is not UNSET else None
         self.keys += wire.session is not UNSET
-        if session is not None and not _is_session(session):
+        if session is not None and (
+            not _is_session(session) or session.startswith(credentials.STARTS)
+        ):
             raise _NotPlain
         key = (wire.source, wire.model, wire.project, wire.api_key, wire.agent, wire.region,
                wire.service_class)  # fmt: skip
@@ -260,7 +264,7 @@ def _checked(values: tuple[object, ...]) -> tuple[Any, int]:
         if isinstance(value, str):
             pattern = usage_event.PATTERNS.get(name)
             good = pattern.fullmatch(value) if pattern else value.strip(" ") == value
-            if not good:
+            if not good or value.startswith(credentials.STARTS):
                 raise _NotPlain
     keys = _KEYS_ALWAYS + sum(value is not UNSET for value in values)
     return tuple(value if isinstance(value, str) else None for value in values), keys
@@ -319,9 +323,9 @@ def judged(
 def _id_of(value: object) -> str | None:
     """The id to answer with, if there is one that may be shown."""
     event_id = value.get("id") if isinstance(value, dict) else None
-    if not isinstance(event_id, str) or usage_event.identifier_fault(event_id):
+    if type(event_id) is not str or usage_event.identifier_fault(event_id):
         return None
-    return None if holds_secret(event_id) else event_id
+    return None if credentials.reads_like_one(event_id) else event_id
 
 
 def not_too_many(count: int) -> None:
