@@ -13,6 +13,9 @@ from accounts.keys import NewKey
 from accounts.models import ApiKey, Organization, Project, User
 from accounts.refusals import Refusal
 
+# Of any key, a second: more than one installation takes in.
+LIMITS_MAX = {"events_per_s_max": 1_000_000, "bytes_per_s_max": 10_000_000_000}
+
 
 @transaction.atomic
 def issue(
@@ -64,6 +67,46 @@ def revoke(*, api_key: ApiKey, actor: User | None, now: datetime) -> bool:
         organization=api_key.organization,
         actor=actor,
         detail={"name": api_key.name},
+    )
+    return True
+
+
+@transaction.atomic
+def limit(
+    *,
+    api_key: ApiKey,
+    events_per_s_max: int | None,
+    bytes_per_s_max: int | None,
+    actor: User | None,
+) -> bool:
+    """Say what a key may report a second; None is what the settings say. False: nothing new.
+
+    Every ingestion process heeds it within two seconds.
+    """
+    wanted = {"events_per_s_max": events_per_s_max, "bytes_per_s_max": bytes_per_s_max}
+    for field, value in wanted.items():
+        if value is not None and not 0 < value <= LIMITS_MAX[field]:
+            sentence = f"Write a number from 1 to {LIMITS_MAX[field]:,}, or nothing at all."
+            raise Refusal(field, sentence)
+    row = ApiKey.objects.select_for_update().get(pk=api_key.pk)
+    if row.revoked_at is not None:
+        raise Refusal("", "The key is revoked: it can report nothing.")
+    changed = {
+        field: {"before": getattr(row, field), "after": value}
+        for field, value in wanted.items()
+        if getattr(row, field) != value
+    }
+    if not changed:
+        return False
+    for one in (row, api_key):
+        one.events_per_s_max, one.bytes_per_s_max = events_per_s_max, bytes_per_s_max
+    row.save(update_fields=list(wanted))
+    audit.record(
+        "api_key.limited",
+        subject=api_key.prefix,
+        organization=api_key.organization,
+        actor=actor,
+        detail={"name": api_key.name, **changed},
     )
     return True
 

@@ -178,10 +178,21 @@ class ApiKey(models.Model):
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True)
+    # What it may report a second; absent is what the settings say.
+    events_per_s_max = models.PositiveIntegerField(null=True, blank=True)
+    bytes_per_s_max = models.PositiveBigIntegerField(null=True, blank=True)
 
     class Meta:
         verbose_name = "API key"
         constraints = [
+            models.CheckConstraint(
+                condition=Q(events_per_s_max=None) | Q(events_per_s_max__gt=0),
+                name="api_key_events_limit_is_positive",
+            ),
+            models.CheckConstraint(
+                condition=Q(bytes_per_s_max=None) | Q(bytes_per_s_max__gt=0),
+                name="api_key_bytes_limit_is_positive",
+            ),
             models.CheckConstraint(condition=~Q(scopes__len=0), name="api_key_has_scope"),
             models.CheckConstraint(
                 condition=Q(expires_at=None) | Q(expires_at__gt=F("created_at")),

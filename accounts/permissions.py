@@ -14,6 +14,7 @@ class Action(StrEnum):
     SEE_MONEY = "see_money"
     MANAGE_PROJECTS = "manage_projects"
     MANAGE_KEYS = "manage_keys"
+    LIMIT_KEYS = "limit_keys"
     CORRECT_USAGE = "correct_usage"
     MANAGE_QUOTAS = "manage_quotas"
     MANAGE_MEMBERS = "manage_members"

@@ -11,6 +11,7 @@ from http import HTTPStatus
 from accounts.keys import masked
 
 MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_S = 2  # where nobody knows better
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,10 @@ KINDS: dict[str, Kind] = {
         403, "The API key may not do this", "Use a key that has the scope named in `detail`."
     ),
     "organization_suspended": Kind(
-        403, "The organization is suspended", "Ask the operator; nothing you send is stored now."
+        403,
+        "The organization is suspended",
+        "Ask the operator. Usage that is sent meanwhile is kept among the rejections, uncounted; "
+        "replay it there afterwards.",
     ),
     "not_found": Kind(404, "There is nothing here", "Check the address."),
     "method_not_allowed": Kind(
@@ -248,5 +252,5 @@ class Problem:
         if self.status == HTTPStatus.UNAUTHORIZED:
             headers.append(("WWW-Authenticate", 'Bearer realm="kilotoken"'))
         if self.status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
-            headers.append(("Retry-After", "2"))
+            headers.append(("Retry-After", str(self.extra.get("retry_after_s", RETRY_AFTER_S))))
         return headers

@@ -23,9 +23,9 @@ def served() -> Iterator[tuple[int, int]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--no-ws", "--no-log",
-               "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-               "--blocking-threads", "4", "metering.ingest.app:application"]  # fmt: skip
+    command = [sys.executable, "-m", "granian", "--interface", "rsgi", "--http", "1", "--no-ws",
+               "--no-log", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+               "metering.ingest.rsgi:application"]  # fmt: skip
     server = subprocess.Popen(command, env=os.environ.copy())
     try:
         _wait(port)

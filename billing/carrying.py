@@ -6,45 +6,58 @@ charge too little, or too much, so it is refused with the reason and what to do 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from billing.rating.demand import COINCIDENT, Demand
 from billing.rating.ladder import Ladder
 from billing.rating.pass_through import PassThrough
 from billing.rating.tariff import Terms
+from metering import readings
 
 # Of what `Terms.asks_for` names; the rest has a sentence in REFUSED.
 CARRIED: frozenset[str] = frozenset({
+    "attributes of requests",
     "charges",
     "negative prices",
     "proration",
+    "the size of each request",
     "what was drained before",
+    "whether a request reasoned",
 })  # fmt: skip
-QUARTER_MINUTES = 15
-
 REFUSED = {
     "another time basis": (
         "An event has one instant, which its sender reports as occurred_at: have senders report "
         "the instant that is to count, and leave time_basis out."
     ),
-    "the size of each request": (
-        "Readings do not tell how large a request was yet: rate events with `manage.py rate`."
-    ),
-    "whether a request reasoned": (
-        "Readings do not tell whether a request reasoned yet: rate events with `manage.py rate`."
-    ),
-    "attributes of requests": (
-        "Readings do not tell the attributes of a request yet: rate events with `manage.py rate`."
-    ),
 }
+QUARTER_MINUTES = 15
 
 
 def refusals(terms: Terms) -> list[str]:
     """Why terms cannot be billed from readings, in sentences; empty if they can."""
     return [
         *(REFUSED[name] for name in sorted(terms.asks_for - CARRIED)),
+        *_of_requests(terms),
         *_of_charges(terms),
     ]
+
+
+def _of_requests(terms: Terms) -> Iterator[str]:
+    limits, known = readings.input_limits(), readings.request_attributes()
+    if between := sorted(terms.boundaries - set(limits)):
+        yield (
+            f"Prices change at an input of {_sizes(between)} tokens, and readings tell requests "
+            f"apart at {_sizes(limits)}: choose among these."
+        )
+    if unknown := sorted(terms.attributes - set(known)):
+        yield (
+            f"Prices ask for {', '.join(unknown)}, and readings tell of {', '.join(known)}: "
+            "choose among these."
+        )
+
+
+def _sizes(tokens: Iterable[int]) -> str:
+    return ", ".join(f"{size:,}" for size in tokens)
 
 
 def _of_charges(terms: Terms) -> Iterator[str]:

@@ -9,8 +9,9 @@ from datetime import datetime
 from django.db import transaction
 
 from billing import pricing
+from billing.documents import Documents
 from billing.earlier import PeriodOf, may_have_changed
-from billing.lines import on_paper, rated
+from billing.lines import insert, on_paper, rated
 from billing.models import Invoice, InvoiceLine, Subscription
 from billing.rating.difference import still_owed
 from billing.rating.line import RatedLine
@@ -21,7 +22,8 @@ from metering import readings
 
 def owed(subscription: Subscription, period: Period) -> list[RatedLine]:
     """What a period costs by the readings and the tariff of now, less what is billed for it."""
-    (lines,) = _owed([(subscription, period)])
+    documents = Documents.of(subscription.organization_id)
+    (lines,) = _owed([(subscription, period)], documents)
     return lines
 
 
@@ -34,17 +36,19 @@ def draft(subscription: Subscription, period: Period) -> Invoice:
         return write_draft(subscription, period)
 
 
-def write_draft(subscription: Subscription, period: Period) -> Invoice:
+def write_draft(
+    subscription: Subscription, period: Period, documents: Documents | None = None
+) -> Invoice:
     """The same, inside the caller's transaction and without a savepoint of its own.
 
     The readings stand still meanwhile: the document has seen what was applied before it was made.
+    documents: those of the organization, where the caller knows them already.
     """
     readings.stand_still(subscription.organization_id)
-    overlapping = subscription.invoices.filter(
-        status=Invoice.Status.DRAFT, period_start__lt=period.end, period_end__gt=period.start
-    )
-    overlapping.delete()
-    periods = [(subscription, period), *may_have_changed(subscription, period)]
+    documents = documents or Documents.of(subscription.organization_id)
+    if drafts := documents.drafts(subscription, period):
+        Invoice.objects.filter(pk__in=drafts).delete()
+    periods = [(subscription, period), *may_have_changed(subscription, period, documents)]
     invoice = Invoice(
         organization=subscription.organization,
         subscription=subscription,
@@ -52,13 +56,13 @@ def write_draft(subscription: Subscription, period: Period) -> Invoice:
         period_end=period.end,
         currency=subscription.tariff.currency,
         zone=subscription.zone,
-        replaces=_voided(subscription, period),
+        replaces_id=documents.voided(subscription, period),
     )
-    lines = _lines(invoice, zip(periods, _owed(periods), strict=True))
+    lines = _lines(invoice, zip(periods, _owed(periods, documents), strict=True))
     invoice.subtotal_minor = sum(line.amount_minor for line in lines)
     invoice.total_minor = invoice.subtotal_minor + invoice.tax_minor
     invoice.save(force_insert=True)
-    InvoiceLine.objects.bulk_create(lines)
+    insert(invoice, lines)
     return invoice
 
 
@@ -80,20 +84,12 @@ def billed(periods: Sequence[PeriodOf]) -> list[list[RatedLine]]:
     return [found[period.start, period.end] for _, period in periods]
 
 
-def _owed(periods: Sequence[PeriodOf]) -> list[list[RatedLine]]:
+def _owed(periods: Sequence[PeriodOf], documents: Documents) -> list[list[RatedLine]]:
     now = pricing.lines_of(periods)
-    before = billed(periods)
-    return [still_owed(*of_period) for of_period in zip(now, before, strict=True)]
-
-
-def _voided(subscription: Subscription, period: Period) -> Invoice | None:
-    """The void document of this period that no other one replaces yet."""
-    return subscription.invoices.filter(
-        status=Invoice.Status.VOID,
-        period_start=period.start,
-        period_end=period.end,
-        replaced_by=None,
-    ).last()
+    first = min(period.start for _, period in periods)
+    if all(one.period.end <= first for one in documents.issued):
+        return now
+    return [still_owed(*of_period) for of_period in zip(now, billed(periods), strict=True)]
 
 
 def _lines(

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from django.db.models import Min, QuerySet, Sum
 
 from billing import subscriptions
+from billing.documents import Documents
 from billing.lines import rated
 from billing.models import Invoice, InvoiceLine, NegotiatedTerms, Subscription, TariffVersion
 from billing.rating.difference import still_owed
@@ -92,50 +93,43 @@ class Earlier:
         ).exclude(usage_start__in=self.rated_anew)
 
 
-def may_have_changed(subscription: Subscription, period: Period) -> list[PeriodOf]:
+def may_have_changed(
+    subscription: Subscription, period: Period, documents: Documents
+) -> list[PeriodOf]:
     """The organization's billed periods that late or corrected usage or tariffs may have changed.
 
     Also those of its earlier subscriptions: whoever changed the tariff still owes them.
     """
-    earlier = Invoice.objects.filter(
-        organization=subscription.organization_id,
-        status=Invoice.Status.ISSUED,
-        currency=subscription.tariff.currency,
-        period_end__lte=period.start,
-    ).order_by("period_start")
-    fields = ("subscription", "period_start", "period_end", "created_at")
-    billed_periods = list(earlier.values_list(*fields))
-    if not billed_periods:
+    billed = [
+        one
+        for one in documents.issued
+        if one.currency == subscription.tariff.currency and one.period.end <= period.start
+    ]
+    if not billed:
         return []
     # The last one's close saw what was applied, and known, before its end; all else is news.
-    _, _, news, drafted_at = billed_periods[-1]
+    news, drafted_at = billed[-1].period.end, billed[-1].created_at
     since = min(
         news - LATE_USAGE_MAX,
         _corrected_since(subscription, news - CLOCKS_APART_MAX),
         _usage_changed_since(subscription, min(news, drafted_at) - CLOCKS_APART_MAX),
     )
-    found = [(of, Period(start, end)) for of, start, end, _ in billed_periods if end > since]
+    found = [one for one in billed if one.period.end > since]
     known = {subscription.pk: subscription}
-    others = {of for of, _ in found} - known.keys()
+    others = {one.subscription_id for one in found} - known.keys()
     if others:
         known |= Subscription.objects.select_related("organization", "tariff").in_bulk(others)
-    return [(known[of], of_period) for of, of_period in found]
+    return [(known[one.subscription_id], one.period) for one in found]
 
 
-def unbilled(subscription: Subscription, period: Period) -> list[PeriodOf]:
+def unbilled(subscription: Subscription, period: Period, documents: Documents) -> list[PeriodOf]:
     """The organization's periods before this one that no issued invoice is of."""
-    organization_id = subscription.organization_id
-    issued = set(
-        Invoice.objects.filter(
-            organization=organization_id, status=Invoice.Status.ISSUED
-        ).values_list("subscription", "period_start")
-    )
-    siblings = Subscription.objects.filter(organization=organization_id)
+    siblings = Subscription.objects.filter(organization=subscription.organization_id)
     return [
         (sibling, ended)
         for sibling in siblings.select_related("organization", "tariff").order_by("starts_at")
         for ended in subscriptions.periods_ended(sibling, period.start)
-        if (sibling.pk, ended.start) not in issued
+        if ended not in documents.billed(sibling)
     ]
 
 
@@ -143,7 +137,9 @@ def before(periods: Sequence[PeriodOf]) -> list[PeriodOf]:
     """The periods besides these that documents do not tell of, up to the last of these."""
     known = {period.start for _, period in periods}
     last = max(periods, key=lambda of_period: of_period[1].start)
-    others = {of[1].start: of for of in [*may_have_changed(*last), *unbilled(*last)]}
+    documents = Documents.of(last[0].organization_id)
+    found = [*may_have_changed(*last, documents), *unbilled(*last, documents)]
+    others = {of_period[1].start: of_period for of_period in found}
     return [others[start] for start in sorted(others.keys() - known)]
 
 

@@ -16,6 +16,7 @@ from django.db.models.functions import Least
 from accounts import audit
 from accounts.models import Organization, User
 from billing import numbers, subscriptions
+from billing.documents import Documents
 from billing.drafting import draft, owed, write_draft
 from billing.explaining import explain
 from billing.models import Invoice, Subscription
@@ -89,10 +90,8 @@ def close_period(subscription_id: int, now: datetime) -> list[Invoice]:
 
     Running it twice, or on many connections at once, issues each of them once.
     """
-    organizations = Subscription.objects.values_list("organization", flat=True)
-    organization_id = organizations.get(pk=subscription_id)
     issued: list[Invoice] = []
-    while invoice := _close_next(organization_id, subscription_id, now):
+    while invoice := _close_next(subscription_id, now):
         issued.append(invoice)
         next_close_at = invoice.subscription.next_close_at
         if next_close_at is None or next_close_at > now:
@@ -103,27 +102,29 @@ def close_period(subscription_id: int, now: datetime) -> list[Invoice]:
 def waiting_for(subscription: Subscription, now: datetime) -> str | None:
     """What the next period that could be closed still waits for; None if for nothing."""
     siblings = list(Subscription.objects.filter(organization=subscription.organization_id))
-    open_periods = _open(subscription, now)
+    documents = Documents.of(subscription.organization_id)
+    open_periods = _open(subscription, documents, now)
     if not _closable(subscription, open_periods, now):
         return None
-    return _obstacle(subscription, siblings, open_periods[0], now)
+    return _obstacle(subscription, siblings, open_periods[0], documents, now)
 
 
 @transaction.atomic
-def _close_next(organization_id: int, subscription_id: int, now: datetime) -> Invoice | None:
+def _close_next(subscription_id: int, now: datetime) -> Invoice | None:
     """Close one period under the lock of the organization's subscriptions. None: nothing to do."""
-    siblings = subscriptions.lock(organization_id)
+    siblings = subscriptions.lock_siblings(subscription_id)
     (subscription,) = [one for one in siblings if one.pk == subscription_id]
-    open_periods = _open(subscription, now)
+    documents = Documents.of(subscription.organization_id)
+    open_periods = _open(subscription, documents, now)
     if not _closable(subscription, open_periods, now):
         _set_next_close(subscription, open_periods, now)
         return None
     period, *later = open_periods
-    obstacle = _obstacle(subscription, siblings, period, now)
+    obstacle = _obstacle(subscription, siblings, period, documents, now)
     if obstacle:
         log.info("%s: period until %s waits for %s", subscription, period.end, obstacle)
         return None
-    invoice = write_draft(subscription, period)
+    invoice = write_draft(subscription, period, documents)
     _set_next_close(subscription, later, now)
     _issue(invoice, now)
     return invoice
@@ -143,37 +144,37 @@ def _closable(subscription: Subscription, open_periods: list[Period], now: datet
     return bool(open_periods) and subscriptions.closes_at(subscription, open_periods[0]) <= now
 
 
-def _open(subscription: Subscription, now: datetime) -> list[Period]:
+def _open(subscription: Subscription, documents: Documents, now: datetime) -> list[Period]:
     """The ended periods without an invoice. PeriodsDoNotTile rather than bill any time twice."""
     ended = subscriptions.periods_ended(subscription, now)
-    invoiced = {
-        Period(start, end)
-        for start, end in subscription.invoices.filter(status=Invoice.Status.ISSUED).values_list(
-            "period_start", "period_end"
-        )
-    }
-    strange = invoiced - set(ended)
+    billed = documents.billed(subscription)
+    strange = billed - set(ended)
     if strange:
         raise PeriodsDoNotTile(f"{subscription}: invoiced, but none of its periods: {strange}")
-    return [period for period in ended if period not in invoiced]
+    return [period for period in ended if period not in billed]
 
 
 def _obstacle(
-    subscription: Subscription, siblings: list[Subscription], period: Period, now: datetime
+    subscription: Subscription,
+    siblings: list[Subscription],
+    period: Period,
+    documents: Documents,
+    now: datetime,
 ) -> str | None:
     for sibling in siblings:
         if sibling.starts_at >= subscription.starts_at or sibling.next_close_at is None:
             continue
-        if _open(sibling, now):
+        if _open(sibling, documents, now):
             return f"the last invoice of the subscription before it ({sibling.pk})"
     until = subscriptions.closes_at(subscription, period)
-    fresh = readings.freshness(subscription.organization_id)
-    if fresh.failed_batches:
-        return f"{fresh.failed_batches} batches that could not be added to the readings"
-    if fresh.oldest_pending_s is not None:
-        received_at = now - timedelta(seconds=fresh.oldest_pending_s + 1)  # it was rounded down
-        if received_at < until:
-            return f"batches received before {until.isoformat()} that are not in the readings yet"
+    left = readings.batches_not_applied(subscription.organization_id, received_before=until)
+    if left.failed:
+        return (
+            f"{left.failed} batches received before {until.isoformat()} that could not be added "
+            "to the readings"
+        )
+    if left.pending:
+        return f"batches received before {until.isoformat()} that are not in the readings yet"
     return None
 
 

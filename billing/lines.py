@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
+
+from django.db import connection
 
 from billing.models import Invoice, InvoiceLine
 from billing.rating.charges import CHARGES
@@ -42,6 +45,31 @@ def on_paper(invoice: Invoice, position: int, period: Period, paper: PaperLine) 
         trace=trace,
         **first.key._asdict() | {"unit_price": paper.unit_price},
     )
+
+
+# One parameter for all lines of a document, whatever their number.
+INSERT = """
+    INSERT INTO billing_invoiceline (invoice_id, {columns})
+    SELECT %(invoice_id)s, {columns} FROM json_to_recordset(%(lines)s::json) AS line (
+        position integer, usage_start timestamptz, usage_end timestamptz, version text,
+        component text, model text, register text, bucket text, step smallint, description text,
+        quantity bigint, unit_price numeric, per bigint, amount_exact numeric, amount_minor bigint,
+        trace jsonb)
+"""
+COLUMNS = (
+    "position", "usage_start", "usage_end", "version", "component", "model", "register", "bucket",
+    "step", "description", "quantity", "unit_price", "per", "amount_exact", "amount_minor", "trace",
+)  # fmt: skip
+
+
+def insert(invoice: Invoice, lines: Sequence[InvoiceLine]) -> None:
+    """Write the lines of a draft, in one statement and without reading back their ids."""
+    rows = [{column: getattr(line, column) for column in COLUMNS} for line in lines]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            INSERT.format(columns=", ".join(COLUMNS)),
+            {"invoice_id": invoice.pk, "lines": json.dumps(rows, default=str)},
+        )
 
 
 def rated(line: InvoiceLine) -> list[RatedLine]:

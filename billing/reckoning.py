@@ -13,6 +13,7 @@ from billing.fates import Fate, Reason, Verdict, first, of_event, of_register
 from billing.models import Subscription
 from billing.rating.period import Period
 from billing.rating.scope import REQUESTS, What
+from billing.rating.segments import as_priced
 from billing.standing import Standing
 from metering import readings
 from metering.readings import Tally
@@ -134,7 +135,7 @@ def _verdict(stands: Standing, tally: Tally) -> tuple[Verdict, dict[tuple[int, W
     kind = tally.kind
     segment = stands.segments[kind.slice]
     quantities = {REQUESTS: tally.events} | tally.quantities
-    used = {_what(tally, register): quantity for register, quantity in quantities.items()}
+    used = {_what(stands, tally, register): quantity for register, quantity in quantities.items()}
     registers = [
         first(stands.fates_of(shares, what))
         for what in used
@@ -159,10 +160,12 @@ def _taken_back(tally: Tally) -> Reason | None:
     return Reason(tally.kind.taken_back) if tally.kind.taken_back else None
 
 
-def _what(tally: Tally, register: str) -> What:
+def _what(stands: Standing, tally: Tally, register: str) -> What:
+    """What was used, in the bands of the tariff: those are what was poured."""
     kind = tally.kind
-    return What(kind.model, register, kind.region, kind.service_class, kind.input_band,
+    what = What(kind.model, register, kind.region, kind.service_class, kind.input_band,
                 kind.thinking, kind.attributes)  # fmt: skip
+    return as_priced(what, stands.sizes)
 
 
 def _spread(stands: Standing, slice_: int, what: What, quantity: int) -> Iterator[tuple[Fate, int]]:

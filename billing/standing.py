@@ -23,6 +23,7 @@ from billing.rating.line import LineKey
 from billing.rating.period import Period
 from billing.rating.rate import Segment, Share, segments
 from billing.rating.scope import What
+from billing.rating.segments import as_priced, boundaries
 
 Place = tuple[datetime, What]  # the start of a segment, and what was used in it
 
@@ -44,6 +45,7 @@ class Standing:
     unbilled: Reason | None  # why it has no issued invoice; None where it has one
     seen_until: datetime | None  # what was applied before is on the documents, and nothing later
     segments: Sequence[Segment]
+    sizes: frozenset[int]  # of input, at which some price changes
     shares: Mapping[Place, Sequence[Share]]
     rated: Mapping[LineKey, int]  # how much now goes onto each line
     carried: Mapping[LineKey, Carried]
@@ -54,7 +56,7 @@ class Standing:
 
     def shares_of(self, segment: Segment, what: What) -> Sequence[Share]:
         """The lines that some usage of a segment went onto, with how much went onto each."""
-        return self.shares.get((segment.start, what), ())
+        return self.shares.get((segment.start, as_priced(what, self.sizes)), ())
 
     def on_documents(self, shares: Iterable[Share]) -> list[Share]:
         """Those whose line stands on issued documents."""
@@ -115,6 +117,7 @@ def of(subscription: Subscription, period: Period, now: datetime) -> Standing:
         unbilled=None if own else _why_unbilled(subscription, period, now),
         seen_until=_seen_until(own, documents, lines, subscription, period) if own else None,
         segments=segments(metered.stretches),
+        sizes=boundaries(metered.stretches),
         shares=shares,
         rated=rated_now,
         carried=_carried(lines),

@@ -123,9 +123,21 @@ def end(subscription: Subscription, at: datetime, *, actor: User | None = None) 
 
 def lock(organization_id: int) -> list[Subscription]:
     """Lock an organization's subscriptions, in one order: whoever bills or ends them waits here."""
-    locked = Subscription.objects.select_for_update(no_key=True, of=("self",))
-    of_organization = locked.filter(organization_id=organization_id)
-    return list(of_organization.select_related("organization", "tariff").order_by("starts_at"))
+    return _locked(organization_id=organization_id)
+
+
+def lock_siblings(subscription_id: int) -> list[Subscription]:
+    """The same, of the organization that a subscription is of. DoesNotExist if there is none."""
+    of = Subscription.objects.filter(pk=subscription_id).values("organization")
+    locked = _locked(organization__in=of)
+    if not locked:
+        raise Subscription.DoesNotExist(f"There is no subscription {subscription_id}.")
+    return locked
+
+
+def _locked(**which: object) -> list[Subscription]:
+    locked = Subscription.objects.select_for_update(no_key=True, of=("self",)).filter(**which)
+    return list(locked.select_related("organization", "tariff").order_by("starts_at"))
 
 
 def period_at(subscription: Subscription, moment: datetime) -> Period:

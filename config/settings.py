@@ -197,6 +197,16 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 CELERY_TIMEZONE = "UTC"
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 
+# What one API key may report, unless its own row says otherwise; 0 is without limit. Each process
+# keeps its own count, so each takes its share of it.
+INGEST_EVENTS_PER_S = env.int("INGEST_EVENTS_PER_S", default=20_000)
+INGEST_BYTES_PER_S = env.int("INGEST_BYTES_PER_S", default=20_000_000)
+INGEST_PROCESSES = env.int("INGEST_PROCESSES", default=1)
+if min(INGEST_EVENTS_PER_S, INGEST_BYTES_PER_S) < 0 or INGEST_PROCESSES < 1:
+    raise ImproperlyConfigured(
+        "INGEST_EVENTS_PER_S and INGEST_BYTES_PER_S must be 0 or more, INGEST_PROCESSES 1 or more."
+    )
+
 EMAIL_CONFIG = env.email_url("EMAIL_URL", default=f"filemail:///{HOME / 'mail'}")
 vars().update(EMAIL_CONFIG)
 DEFAULT_FROM_EMAIL = env.str("MAIL_FROM", default="Kilotoken <billing@localhost>")

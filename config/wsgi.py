@@ -14,8 +14,8 @@ from django.core.wsgi import get_wsgi_application
 
 django_application = get_wsgi_application()
 
-from metering.ingest.app import PATHS  # noqa: E402 - settings must be ready first
-from metering.ingest.app import application as ingest_application  # noqa: E402
+from metering.ingest.app import application as ingest_application  # noqa: E402 - settings first
+from metering.ingest.door import PATHS  # noqa: E402
 
 
 def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:

@@ -218,8 +218,8 @@ class OrganizationAdmin(StaffAdmin):
         return ask(
             request,
             title=f"Suspend {organization}",
-            explanation="Usage is refused and its API keys stop working at once. What was metered "
-            "stays, and so do its invoices.",
+            explanation="Usage is refused and kept among the rejections, and its API keys stop "
+            "working at once. What was metered stays, and so do its invoices.",
             button="Suspend",
             back=reverse("admin:accounts_organization_change", args=[object_id]),
             form_class=ReasonForm,
@@ -242,7 +242,8 @@ class OrganizationAdmin(StaffAdmin):
         return ask(
             request,
             title=f"Activate {organization}",
-            explanation="Usage is taken and its API keys work again.",
+            explanation="Usage is taken and its API keys work again. What was sent meanwhile waits "
+            "among the rejections, to be replayed.",
             button="Activate",
             back=reverse("admin:accounts_organization_change", args=[object_id]),
             form_class=ReasonForm,
@@ -254,10 +255,31 @@ def _is(object_id: Any, state: str) -> bool:
     return Organization.objects.filter(pk=object_id, state=state).exists()
 
 
+class KeyLimitForm(StepForm):
+    """What one key may report a second, whatever the settings say."""
+
+    class Meta:
+        model = ApiKey
+        fields = ("events_per_s_max", "bytes_per_s_max")
+        help_texts = dict.fromkeys(fields, "Empty: what the settings say.")
+
+    def step(self) -> ApiKey:
+        api_key = ApiKey.objects.select_related("organization").get(pk=self.instance.pk)
+        api_keys.limit(
+            api_key=api_key,
+            events_per_s_max=self.cleaned_data["events_per_s_max"],
+            bytes_per_s_max=self.cleaned_data["bytes_per_s_max"],
+            actor=self.actor,
+        )
+        return api_key
+
+
 @admin.register(ApiKey)
 class ApiKeyAdmin(StaffAdmin):
     """The keys of every organization; the secret of none."""
 
+    can_change = True
+    form = KeyLimitForm
     list_display = (
         "name", "prefix", "organization_link", "project", "shown_scopes", "shown_state",
         "last_used_at", "expires_at",
@@ -272,9 +294,12 @@ class ApiKeyAdmin(StaffAdmin):
     ordering = ("-created_at",)
     fields = (
         "name", "prefix", "organization", "project", "scopes", "created_by", "created_at",
+        "expires_at", "revoked_at", "last_used_at", ("events_per_s_max", "bytes_per_s_max"),
+    )  # fmt: skip
+    readonly_fields: ClassVar[Any] = (
+        "name", "prefix", "organization", "project", "scopes", "created_by", "created_at",
         "expires_at", "revoked_at", "last_used_at",
     )  # fmt: skip
-    readonly_fields: ClassVar[Any] = ("created_at",)
     actions_detail = ("revoke",)
 
     @display(description="Organization", ordering="organization__name")

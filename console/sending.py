@@ -16,7 +16,7 @@ from django.utils import timezone
 from accounts import api_keys
 from accounts.models import ApiKey, Organization
 from console.progress import Progress
-from metering.ingest.app import EVENTS_PATH
+from metering.ingest.door import EVENTS_PATH
 from metering.models import IngestBatch
 from workloads import sender
 from workloads.request import Request

@@ -7,17 +7,17 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts import organizations
-from accounts.api_auth import Machine, Refused
+from accounts.api_auth import Machine
 from accounts.models import Organization, Project
-from accounts.problems import Problem
-from metering import readings
+from metering import asked, readings
+from metering.asked import bad, text_parameter
 from metering.readings import DIMENSIONS, STEPS, Query, Row
 from metering.usage.event import TIME
 
@@ -73,10 +73,6 @@ class UsageSerializer(serializers.Serializer[dict[str, Any]]):
     freshness = FreshnessSerializer()
 
 
-def _text(name: str, description: str, **more: Any) -> OpenApiParameter:
-    return OpenApiParameter(name, str, OpenApiParameter.QUERY, description=description, **more)
-
-
 class Usage(APIView):
     """What an organization used."""
 
@@ -86,12 +82,14 @@ class Usage(APIView):
         operation_id="usage",
         summary="Usage by local period and group",
         parameters=[
-            _text("start", "RFC 3339 instant with offset, or a local date", required=True),
-            _text("end", "exclusive; RFC 3339 instant with offset, or a local date", required=True),
-            _text("step", "length of a period", enum=list(STEPS), default="day"),
-            _text("zone", "IANA time zone; the organization's unless given"),
-            _text("group_by", f"comma-separated: {', '.join(DIMENSIONS)}"),
-            *(_text(name, f"only this {name}; several with commas") for name in FILTERS),
+            text_parameter("start", "RFC 3339 instant with offset, or a local date", required=True),
+            text_parameter(
+                "end", "exclusive; RFC 3339 instant with offset, or a local date", required=True
+            ),
+            text_parameter("step", "length of a period", enum=list(STEPS), default="day"),
+            text_parameter("zone", "IANA time zone; the organization's unless given"),
+            text_parameter("group_by", f"comma-separated: {', '.join(DIMENSIONS)}"),
+            *(text_parameter(name, f"only this {name}; several with commas") for name in FILTERS),
         ],
         responses={
             200: UsageSerializer,
@@ -166,13 +164,7 @@ def query_of(
 
     A key made for one project reads that project alone.
     """
-    given = {}
-    for name, values in request.query_params.lists():
-        if name not in PARAMETERS:
-            raise bad(f"{name[:40]!a} is not a parameter; they are {', '.join(PARAMETERS)}.")
-        if len(values) != 1:
-            raise bad(f"{name} is given {len(values)} times; give it once, values with commas.")
-        given[name] = values[0]
+    given = asked.once(request, PARAMETERS)
     zone = given.get("zone", organization.zone)
     if zone not in organizations.zones():
         raise bad(f"zone {zone[:40]!a} is not an IANA time zone, such as Europe/Berlin.")
@@ -227,8 +219,3 @@ def _within_reach(instant: datetime) -> datetime:
     if not 1970 <= instant.year <= 2200:
         raise ValueError("out of reach")
     return instant
-
-
-def bad(detail: str) -> Refused:
-    """A parameter that cannot be answered."""
-    return Refused(Problem("invalid_parameter", detail))

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 
-from metering.api import bad
+from accounts.api_auth import Refused
+from accounts.problems import Problem
 from metering.usage.event import TIME, instant_of
 
 DIGITS_MAX = 18
+
+
+def bad(detail: str) -> Refused:
+    """A parameter that cannot be answered."""
+    return Refused(Problem("invalid_parameter", detail))
+
+
+def text_parameter(name: str, description: str, **more: Any) -> OpenApiParameter:
+    """A parameter of the query, as the API describes itself."""
+    return OpenApiParameter(name, str, OpenApiParameter.QUERY, description=description, **more)
 
 
 def once(request: Request, names: Sequence[str]) -> dict[str, str]:
@@ -20,7 +33,7 @@ def once(request: Request, names: Sequence[str]) -> dict[str, str]:
         if name not in names:
             raise bad(f"{name[:40]!a} is not a parameter; they are {', '.join(names)}.")
         if len(values) != 1:
-            raise bad(f"{name} is given {len(values)} times; give it once.")
+            raise bad(f"{name} is given {len(values)} times; give it once, values with commas.")
         given[name] = values[0]
     return given
 

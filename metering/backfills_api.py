@@ -15,7 +15,7 @@ from rest_framework.views import APIView
 from accounts.api_auth import Machine, Refused
 from accounts.problems import Problem
 from metering import asked, backfills
-from metering.api import _text, bad
+from metering.asked import bad, text_parameter
 from metering.backfills import PAGE_MAX, REASON_MAX, BackfillRefused, Counts
 from metering.ingest import doorbell
 from metering.models import Backfill
@@ -114,9 +114,9 @@ class Backfills(BackfillView):
         operation_id="backfills",
         summary="Backfills, the newest first",
         parameters=[
-            _text("state", "only those in this state", enum=Backfill.State.values),
-            _text("cursor", "next_cursor of the answer before"),
-            _text("limit", f"1 to {PAGE_MAX}"),
+            text_parameter("state", "only those in this state", enum=Backfill.State.values),
+            text_parameter("cursor", "next_cursor of the answer before"),
+            text_parameter("limit", f"1 to {PAGE_MAX}"),
         ],
         responses={200: BackfillsSerializer, 400: INVALID},
     )

@@ -29,7 +29,7 @@ from metering.taken_back import Corrections as Corrections
 from metering.taken_back import voids_of as voids_of
 from metering.tallies import Tally as Tally
 from metering.tallies import tallies as tallies
-from metering.usage import registers
+from metering.usage import bands, registers
 
 STEPS = ("quarter_hour", "hour", "day", "week", "month", "total")
 QUARTER, HOUR, MOMENT = timedelta(minutes=15), timedelta(hours=1), timedelta(microseconds=1)
@@ -110,6 +110,16 @@ def is_token(register: str) -> bool:
 def register_label(register: str) -> str:
     """A register's name for people."""
     return registers.label(register)
+
+
+def input_limits() -> tuple[int, ...]:
+    """The sizes of a request's whole input at which readings are told apart, in tokens."""
+    return bands.LIMITS
+
+
+def request_attributes() -> tuple[str, ...]:
+    """The attributes of requests that readings are told apart by."""
+    return tuple(bands.ATTRIBUTES)
 
 
 def register_unit(register: str) -> str:
@@ -461,6 +471,28 @@ def freshness(organization_id: int | None = None) -> Freshness:
     )
     oldest = None if oldest_s is None else max(0, int(oldest_s))
     return Freshness(batches, int(events), failed, oldest, overflow)
+
+
+class NotApplied(NamedTuple):
+    """Batches that are stored and not in the readings: those to come, and those that failed."""
+
+    pending: int
+    failed: int
+
+
+NOT_APPLIED = """
+    SELECT count(*) FILTER (WHERE state = 'pending'), count(*) FILTER (WHERE state = 'failed')
+    FROM metering_ingestbatch
+    WHERE state <> 'applied' AND organization_id = %(organization_id)s
+      AND received_at < %(received_before)s
+"""
+
+
+def batches_not_applied(organization_id: int, *, received_before: datetime) -> NotApplied:
+    """How many of an organization's batches of before an instant are not in the readings."""
+    parameters = {"organization_id": organization_id, "received_before": received_before}
+    (row,) = _rows(NOT_APPLIED, parameters)
+    return NotApplied(*row)
 
 
 CHANGED_SINCE = """

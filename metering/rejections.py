@@ -11,7 +11,8 @@ from typing import Any
 from django.db import connection
 from django.db.models import Count, Q, QuerySet, Sum
 
-from accounts.models import ApiKey
+from accounts.models import ApiKey, Organization
+from accounts.refusals import Refusal as Refused
 from metering.ingest import boxes, cloudevents, decode, doorbell
 from metering.ingest.callers import Caller
 from metering.ingest.decode import Refusal, Sent
@@ -103,8 +104,11 @@ def replay(
 
     A person replays with the key that each event came with, a machine with its own. Whoever does,
     an event belongs to the project of the key it came with, and to no other if that has one. What
-    was sent into a backfill goes there, or stays where that is not open any more.
+    was sent into a backfill goes there, or stays where that is not open any more. Refused while the
+    organization is suspended: nothing it reports is counted then.
     """
+    if Organization.objects.filter(pk=organization_id, state=Organization.State.SUSPENDED).exists():
+        raise Refused("", "The organization is suspended. Replay once it is active again.")
     done = Replayed()
     rows = list(_matching(organization_id, which).order_by("id")[:REPLAYED_MAX])
     whole = [row for row in rows if not row.masked]

@@ -16,7 +16,7 @@ from rest_framework.views import APIView
 from accounts.api_auth import Machine
 from accounts.problems import KINDS
 from metering import asked, rejections
-from metering.api import _text, bad
+from metering.asked import bad, text_parameter
 from metering.models import Rejection
 from metering.rejections import REPLAYED_MAX, Which
 
@@ -75,11 +75,11 @@ class Rejections(APIView):
         operation_id="rejections",
         summary="Events that were not taken",
         parameters=[
-            _text("code", "only this code"),
-            _text("start", "received at or after this RFC 3339 instant"),
-            _text("end", "received before this RFC 3339 instant"),
-            _text("cursor", "next_cursor of the answer before"),
-            _text("limit", f"1 to {rejections.PAGE_MAX}"),
+            text_parameter("code", "only this code"),
+            text_parameter("start", "received at or after this RFC 3339 instant"),
+            text_parameter("end", "received before this RFC 3339 instant"),
+            text_parameter("cursor", "next_cursor of the answer before"),
+            text_parameter("limit", f"1 to {rejections.PAGE_MAX}"),
         ],
         responses={
             200: RejectionsSerializer,

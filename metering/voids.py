@@ -13,8 +13,12 @@ from typing import Any
 
 from psycopg import Connection
 
+from metering import segments
 from metering.judging import Identity, Item, Judge, Place, Standing, Taking
+from metering.segments import Content
 from metering.usage.correction import Correction
+
+Kept = Mapping[Place, tuple[datetime, Content]]
 
 _LOCK = 0x6B76_0000_0000_0000  # "kv"; the organization's number is added
 LOCK = "SELECT pg_advisory_xact_lock(%s)"
@@ -30,21 +34,13 @@ PLACES = """
 """
 # What stands at a place, what it took back if it is a correction, and what took it back.
 STANDING = """
-    SELECT place.batch_id, place.ordinal, batch.received_at, segment.occurred_at[found.at],
-           attribution.project_id,
+    SELECT place.batch_id, place.ordinal, batch.received_at,
            CASE WHEN batch.state IN ('reverting', 'reverted') THEN batch.backfill_id END,
            own.target_batch_id, own.target_ordinal, own.reason,
            taken.batch_id, taken.ordinal, taken.received_at, taken.is_amendment
     FROM unnest(%(batch_ids)s::bigint[], %(ordinals)s::smallint[]) AS place (batch_id, ordinal)
     JOIN metering_ingestbatch batch
       ON batch.organization_id = %(organization_id)s AND batch.id = place.batch_id
-    LEFT JOIN metering_segment segment
-      ON segment.organization_id = %(organization_id)s AND segment.batch_id = place.batch_id
-     AND segment.received_at = batch.received_at
-    CROSS JOIN LATERAL (SELECT array_position(segment.ordinals, place.ordinal) AS at) found
-    LEFT JOIN metering_attribution attribution
-      ON attribution.organization_id = %(organization_id)s
-     AND attribution.id = segment.attribution_ids[found.at]
     LEFT JOIN metering_void own
       ON own.organization_id = %(organization_id)s AND own.batch_id = place.batch_id
      AND own.ordinal = place.ordinal
@@ -131,23 +127,25 @@ def standing(
     wanted = sorted(set(asked))
     if not wanted:
         return {}
+    kept = segments.read(connection, organization_id, wanted)
     rows = connection.execute(STANDING, columns(organization_id, wanted)).fetchall()
-    takers = [(row[9], row[10]) for row in rows if row[9] is not None]
+    takers = [(row[7], row[8]) for row in rows if row[7] is not None]
     ids: dict[Place, str] = {}
     if takers:
         found = connection.execute(IDS, apart(organization_id, takers))
         ids = {(batch_id, ordinal): event_id for batch_id, ordinal, event_id in found}
-    return {(row[0], row[1]): _standing(row, ids) for row in rows}
+    return {(row[0], row[1]): _standing(row, kept, ids) for row in rows}
 
 
-def _standing(row: tuple[Any, ...], ids: Mapping[Place, str]) -> Standing:
-    batch_id, ordinal, received_at, occurred_at, project_id, reverted, *rest = row
+def _standing(row: tuple[Any, ...], kept: Kept, ids: Mapping[Place, str]) -> Standing:
+    batch_id, ordinal, received_at, reverted, *rest = row
     target_batch_id, target_ordinal, reason, *taker, taken_at, is_amendment = rest
+    _, content = kept.get((batch_id, ordinal), (None, None))
     return Standing(
         place=(batch_id, ordinal),
         received_at=received_at,
-        occurred_at=occurred_at,
-        project_id=project_id,
+        occurred_at=content.occurred_at if content else None,
+        project_id=content.project_id if content else None,
         reverted=reverted,
         target=None if target_batch_id is None else (target_batch_id, target_ordinal),
         reason=reason,

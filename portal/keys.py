@@ -1,12 +1,15 @@
-"""API keys: listed, made (the secret is shown once), revoked."""
+"""API keys: listed, made (the secret is shown once), limited, revoked."""
 
 from __future__ import annotations
 
 import secrets
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django import forms
+from django.conf import settings
 from django.contrib import messages
+from django.core.validators import MaxValueValidator
 from django.db.models import F
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -27,6 +30,10 @@ SCOPES = [
     (ApiKey.Scope.MANAGE, "manage: open, close and revert backfills"),
 ]
 LIFETIMES = [("", "never"), ("30", "30 days"), ("90", "90 days"), ("365", "a year")]
+DEFAULTS = {
+    "events_per_s_max": lambda: settings.INGEST_EVENTS_PER_S,
+    "bytes_per_s_max": lambda: settings.INGEST_BYTES_PER_S,
+}
 SENT_FORMS = "sent_key_forms"
 SENT_FORMS_MAX = 20
 
@@ -53,6 +60,24 @@ class KeyForm(forms.Form):
     def expires_at(self, now: datetime) -> datetime | None:
         days = self.cleaned_data["lifetime"]
         return now + timedelta(days=int(days)) if days else None
+
+
+class LimitForm(forms.Form):
+    """What a key may report a second. A member asks for no more than every key has, or it had."""
+
+    events_per_s_max = forms.IntegerField(required=False, min_value=1, label="Events a second")
+    bytes_per_s_max = forms.IntegerField(required=False, min_value=1, label="Bytes a second")
+
+    def __init__(self, api_key: ApiKey, data: object = None) -> None:
+        now = {name: getattr(api_key, name) for name in api_keys.LIMITS_MAX}
+        super().__init__(data, initial=now, auto_id=f"id_{api_key.prefix}_%s")  # type: ignore[arg-type]
+        for name, most in api_keys.LIMITS_MAX.items():
+            usual = DEFAULTS[name]()
+            field = self.fields[name]
+            assert isinstance(field, forms.IntegerField)
+            field.max_value = max(usual, now[name] or 0) if usual else most
+            field.validators.append(MaxValueValidator(field.max_value))
+            field.help_text = f"Empty: {f'{usual:,}' if usual else 'no limit'}."
 
 
 @require_GET
@@ -103,6 +128,35 @@ def revoke(request: HttpRequest, entry: Entry, prefix: str) -> HttpResponse:
     return redirect("portal:keys", entry.organization.slug)
 
 
+@require_POST
+@member_page(Action.LIMIT_KEYS)
+def limit(request: HttpRequest, entry: Entry, prefix: str) -> HttpResponse:
+    """Change what a key may report a second."""
+    api_key = get_object_or_404(entry.organization.api_keys, prefix=prefix)
+    form = LimitForm(api_key, request.POST)
+    if not form.is_valid():
+        return _page(request, entry, KeyForm(entry), limits=(api_key.pk, form))
+    try:
+        changed = api_keys.limit(api_key=api_key, actor=entry.user, **form.cleaned_data)
+    except Refusal as refusal:
+        show_refusal(form, refusal)
+        return _page(request, entry, KeyForm(entry), limits=(api_key.pk, form))
+    said = "has other limits from now on" if changed else "has these limits already"
+    messages.success(request, f"{api_key.name} {said}.")
+    return redirect("portal:keys", entry.organization.slug)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A key as the page lists it; None is without limit."""
+
+    key: ApiKey
+    state: str
+    events_per_s: int | None
+    bytes_per_s: int | None
+    form: LimitForm
+
+
 def _first_time(request: HttpRequest, form_id: str) -> bool:
     sent = request.session.get(SENT_FORMS, [])
     if form_id in sent:
@@ -111,14 +165,30 @@ def _first_time(request: HttpRequest, form_id: str) -> bool:
     return True
 
 
-def _page(request: HttpRequest, entry: Entry, form: KeyForm) -> HttpResponse:
+def _page(
+    request: HttpRequest,
+    entry: Entry,
+    form: KeyForm,
+    limits: tuple[int, LimitForm] | None = None,
+) -> HttpResponse:
     now = timezone.now()
-    rows = entry.organization.api_keys.select_related("project", "created_by").order_by(
+    keys = entry.organization.api_keys.select_related("project", "created_by").order_by(
         F("revoked_at").desc(nulls_first=True), "-created_at"
     )
-    listed = [(row, _state(row, now)) for row in rows]
-    status = 422 if form.errors else 200
-    return render(request, "portal/keys.html", {"form": form, "keys": listed}, status=status)
+    sent = dict([limits]) if limits else {}
+    rows = [_row(key, sent.get(key.pk), now) for key in keys]
+    status = 422 if form.errors or sent else 200
+    return render(request, "portal/keys.html", {"form": form, "rows": rows}, status=status)
+
+
+def _row(key: ApiKey, sent: LimitForm | None, now: datetime) -> Row:
+    return Row(
+        key,
+        _state(key, now),
+        key.events_per_s_max or settings.INGEST_EVENTS_PER_S or None,
+        key.bytes_per_s_max or settings.INGEST_BYTES_PER_S or None,
+        sent or LimitForm(key),
+    )
 
 
 def _state(api_key: ApiKey, now: datetime) -> str:

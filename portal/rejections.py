@@ -10,6 +10,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from accounts.permissions import Action
 from accounts.problems import KINDS
+from accounts.refusals import Refusal
 from metering import rejections
 from metering.rejections import Which
 from portal.door import Entry, member_page
@@ -45,8 +46,14 @@ def replay(request: HttpRequest, entry: Entry) -> HttpResponse:
     if code is None and ids is None:
         messages.warning(request, "Nothing was chosen, so nothing was sent again.")
     else:
-        which = Which(code=code, ids=ids)
-        _tell(request, rejections.replay(entry.organization.pk, which, now=timezone.now()))
+        try:
+            done = rejections.replay(
+                entry.organization.pk, Which(code=code, ids=ids), now=timezone.now()
+            )
+        except Refusal as refusal:
+            messages.warning(request, refusal.sentence)
+        else:
+            _tell(request, done)
     return redirect("portal:rejections", entry.organization.slug)
 
 

@@ -39,6 +39,7 @@ urlpatterns = [
     path(f"{O}keys/", keys.show, name="keys"),
     path(f"{O}keys/new/", keys.create, name="key_create"),
     path(f"{O}keys/<slug:prefix>/revoke/", keys.revoke, name="key_revoke"),
+    path(f"{O}keys/<slug:prefix>/limits/", keys.limit, name="key_limit"),
     path(f"{O}rejections/", rejections.show, name="rejections"),
     path(f"{O}rejections/replay/", rejections.replay, name="rejections_replay"),
     path(f"{O}backfills/", backfills.index, name="backfills"),

@@ -79,17 +79,26 @@ def _run(
 
 def programs(home: Home, env: Mapping[str, str]) -> dict[str, list[str]]:
     """What runs, in the order of starting."""
-    granian = [PYTHON, "-m", "granian", "--interface", "wsgi", "--no-ws", "--host", _host(env)]
-    granian += ["--workers", "1", "--blocking-threads", "4"]
-    # Who sends half a request keeps a thread waiting; nothing of it was acknowledged.
+    granian = [PYTHON, "-m", "granian", "--no-ws", "--host", _host(env), "--workers", "1"]
+    # Who sends half a request would be waited for; nothing of it was acknowledged.
     granian += ["--workers-kill-timeout", "5"]
+    wsgi = ["--interface", "wsgi", "--blocking-threads", "4"]
+    # Thousands of silent senders may be connected, and those that stop within a head are let go.
+    rsgi = ["--interface", "rsgi", "--http", "1", "--backpressure", "8192"]
+    rsgi += ["--http1-header-read-timeout", "10000"]
     celery = [PYTHON, "-m", "celery", "-A", "config", "--quiet"]
     # Processes, not threads: only they can be ended when a task exceeds its time limit.
     worker = [*celery, "worker", "--pool", "prefork", "--concurrency", "2"]
     beat = [*celery, "beat", "--schedule", str(home.path / "beat" / "schedule")]
     return {
-        "web": [*granian, "--port", env["PORT"], "config.wsgi:application"],
-        "ingestion": [*granian, "--port", env["INGEST_PORT"], "metering.ingest.app:application"],
+        "web": [*granian, *wsgi, "--port", env["PORT"], "config.wsgi:application"],
+        "ingestion": [
+            *granian,
+            *rsgi,
+            "--port",
+            env["INGEST_PORT"],
+            "metering.ingest.rsgi:application",
+        ],
         "worker": [*worker, "--hostname", "kilotoken@%h", "--without-gossip", "--without-mingle"],
         "beat": [*beat, "--pidfile", ""],
     }

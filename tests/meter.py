@@ -14,7 +14,7 @@ from django.db import connection
 
 from accounts.models import Organization
 from metering import names, reverting, rollup, segments, store
-from metering.ingest import app, pool
+from metering.ingest import app, door, pool
 from metering.segments import Entry
 from metering.store import Incoming, Stored
 from metering.usage.event import UsageEvent, read
@@ -96,7 +96,7 @@ class Door:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         return self.call({
             "REQUEST_METHOD": "POST",
-            "PATH_INFO": app.EVENTS_PATH,
+            "PATH_INFO": door.EVENTS_PATH,
             "QUERY_STRING": query,
             "CONTENT_LENGTH": str(len(data)),
             "CONTENT_TYPE": media_type,
@@ -150,7 +150,8 @@ def empty_meter(transactional_db: None) -> Iterator[None]:
 def empty() -> None:
     with connection.cursor() as cursor:
         cursor.execute(f"TRUNCATE {TABLES}")
-    app._known.forget()
+    door.callers.forget()
+    door.allowances.forget()
     names.forget()
 
 

@@ -12,6 +12,7 @@ from billing.rating.line import RatedLine
 from billing.rating.period import QUARTER, quarter_hour
 from billing.rating.rate import Drained, rate
 from billing.rating.scope import REQUESTS
+from billing.rating.segments import boundaries
 from billing.rating.usage import PricedTerms, Usage
 
 __all__ = ["Event", "band_of", "distinct", "rate_events", "usage_of"]
@@ -22,8 +23,8 @@ def usage_of(events: Iterable[Event], stretches: Sequence[PricedTerms]) -> list[
 
     ValueError for an event outside the stretches.
     """
-    boundaries = frozenset[int]().union(*(one.terms.boundaries for one in stretches))
-    return [item for event in events for item in _usage(event, stretches, boundaries)]
+    sizes = boundaries(stretches)
+    return [item for event in events for item in _usage(event, stretches, sizes)]
 
 
 def rate_events(
@@ -36,11 +37,9 @@ def rate_events(
     return rate(usage_of(events, stretches), stretches, drained=drained)
 
 
-def _usage(
-    event: Event, stretches: Sequence[PricedTerms], boundaries: frozenset[int]
-) -> list[Usage]:
+def _usage(event: Event, stretches: Sequence[PricedTerms], sizes: frozenset[int]) -> list[Usage]:
     start = quarter_hour(_instant(event, stretches))
-    band = band_of(event.input_tokens, boundaries)
+    band = band_of(event.input_tokens, sizes)
     return [
         Usage(
             start=start,

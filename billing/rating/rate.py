@@ -15,7 +15,7 @@ from billing.rating.line import ALLOWANCE, UNPRICED, LineKey, RatedLine
 from billing.rating.modifier import Modifier, modified
 from billing.rating.period import Period
 from billing.rating.scope import What
-from billing.rating.segments import cut, segments, summed
+from billing.rating.segments import boundaries, cut, segments, summed
 from billing.rating.sentences import sentences
 from billing.rating.shape import Portion, Position
 from billing.rating.tariff import REQUESTS, RateComponent
@@ -80,7 +80,7 @@ def _rated(
 ) -> tuple[_Rating, list[Counter[What]]]:
     pieces = cut(stretches)
     rating = _Rating(stretches, Counter(drained or {}))
-    by_piece = summed(usage, [segment for _, segment in pieces])
+    by_piece = summed(usage, [segment for _, segment in pieces], boundaries(stretches))
     for (stretch, segment), here in zip(pieces, by_piece, strict=True):
         place = _Place(stretch, segment)
         rating.assign(place, rating.drain(place, here))

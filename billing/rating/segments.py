@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import pairwise
 
@@ -34,15 +34,36 @@ def cut(stretches: Sequence[PricedTerms]) -> list[tuple[int, Segment]]:
     ]
 
 
-def summed(usage: Iterable[Usage], pieces: Sequence[Segment]) -> list[Counter[What]]:
-    """Sum the usage of each segment. What is finer than a segment must not change the lines."""
+def boundaries(stretches: Iterable[PricedTerms]) -> frozenset[int]:
+    """Return the sizes of input at which some price of a billing period changes."""
+    return frozenset[int]().union(*(one.terms.boundaries for one in stretches))
+
+
+def as_priced(what: What, sizes: Collection[int]) -> What:
+    """Return usage in the bands of these sizes: a meter may tell requests apart more finely.
+
+    How finely it happens to do so must not decide what is drained and poured first.
+    """
+    if not what.input_band:
+        return what
+    below = (size for size in sizes if size <= what.input_band)
+    return what._replace(input_band=max(below, default=0))
+
+
+def summed(
+    usage: Iterable[Usage], pieces: Sequence[Segment], sizes: Collection[int]
+) -> list[Counter[What]]:
+    """Sum the usage of each segment, in bands of these sizes.
+
+    What is finer than a segment or a band must not change the lines.
+    """
     starts = [piece.start for piece in pieces]
     sums: list[Counter[What]] = [Counter() for _ in pieces]
     for item in usage:
         index = bisect_right(starts, item.start) - 1
         if index < 0 or item.end > pieces[index].end:
             raise ValueError(f"usage from {item.start} to {item.end} must lie within one segment")
-        sums[index][item.what] += item.quantity
+        sums[index][as_priced(item.what, sizes)] += item.quantity
     return sums
 
 

@@ -245,6 +245,11 @@ class Terms:
         }
         return frozenset(sizes.union(*(guard.boundaries for guard in self._guards)))
 
+    @property
+    def attributes(self) -> frozenset[str]:
+        """Return the attributes of requests that some price asks for."""
+        return frozenset(name for guard in self._guards for name in (*guard.has, *guard.lacks))
+
     def as_document(self) -> dict[str, object]:
         """Return the document, in JSON values, that parse turns into these terms again."""
         document: dict[str, object] = {"currency": self.currency}

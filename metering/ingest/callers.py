@@ -23,16 +23,19 @@ from psycopg import Connection
 from accounts import keys
 from accounts.problems import Problem
 from metering.ingest.decode import Refusal
+from metering.ingest.limits import UNLIMITED, Allowed
 from metering.ingest.pool import connected
 
 BELIEVED_S = 2.0
+MARGIN_S = 0.1  # so that what is remembered is still believed when it is asked for
 REMEMBERED_MAX = 10_000
 USED_EVERY = timedelta(minutes=1)
 DEFAULT_PROJECT = "default"
 
 FIND = """
     SELECT k.id, k.digest, k.scopes, k.organization_id, o.state, p.slug, clock_timestamp(),
-           k.last_used_at IS NULL OR k.last_used_at < clock_timestamp() - %s
+           k.last_used_at IS NULL OR k.last_used_at < clock_timestamp() - %s,
+           k.events_per_s_max, k.bytes_per_s_max
     FROM accounts_apikey k
     JOIN accounts_organization o ON o.id = k.organization_id
     LEFT JOIN accounts_project p ON p.id = k.project_id
@@ -66,6 +69,7 @@ class Caller:
     database_time: datetime
     looked_up_at: float
     use_is_news: bool
+    allowed: Allowed = UNLIMITED
     projects: dict[str, int] = field(default_factory=dict)
 
     def now(self) -> datetime:
@@ -118,6 +122,14 @@ class Callers:
         good = hmac.compare_digest(keys.digest(text, settings.KEY_PEPPER), stored)
         return caller if good else None
 
+    def remembers(self, text: str) -> bool:
+        """Whether `find` answers without asking the database."""
+        prefix = keys.prefix_of(text)
+        entry = self._known.get(prefix) if prefix else None
+        return prefix is None or (
+            entry is not None and time.monotonic() - entry[0] <= BELIEVED_S - MARGIN_S
+        )
+
     def _lookup(self, prefix: str) -> Caller | None:
         """From memory, or else from the database."""
         asked_at = time.monotonic()
@@ -140,7 +152,8 @@ class Callers:
 
 
 def _caller(row: Any, asked_at: float) -> Caller:
-    key_id, digest, scopes, organization_id, state, project, database_time, use_is_news = row
+    key_id, digest, scopes, organization_id, state, project, database_time, use_is_news = row[:8]
+    events_per_s, bytes_per_s = row[8:]
     return Caller(
         api_key_id=key_id,
         digest=bytes(digest),
@@ -151,15 +164,17 @@ def _caller(row: Any, asked_at: float) -> Caller:
         database_time=database_time,
         looked_up_at=asked_at,
         use_is_news=use_is_news,
+        allowed=Allowed(
+            events_per_s or settings.INGEST_EVENTS_PER_S or None,
+            bytes_per_s or settings.INGEST_BYTES_PER_S or None,
+        ),
     )
 
 
 def may_report(caller: Caller | None) -> Caller:
-    """The caller, if it may send usage; else the refusal."""
+    """The caller, if it may send usage; else the refusal. A suspended organization still may."""
     if caller is None:
         raise Refusal(Problem("invalid_api_key", "No valid API key reads like the one sent."))
     if "ingest" not in caller.scopes:
         raise Refusal(Problem("scope_missing", "This needs an API key with the scope 'ingest'."))
-    if not caller.active:
-        raise Refusal(Problem("organization_suspended", "The organization is suspended."))
     return caller

@@ -10,7 +10,6 @@ import json
 from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
-from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from accounts.problems import Problem
@@ -24,15 +23,13 @@ TYPE = "kilotoken.usage.v1"
 ENVELOPE = {"id": "id", "source": "source", "time": "occurred_at"}
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
-HEADER = "HTTP_CE_"
+HEADER = "ce-"
 FORM = "cloudevent"
 
-Environ = dict[str, Any]
 
-
-def is_binary(environ: Environ) -> bool:
+def is_binary(headers: Mapping[str, str]) -> bool:
     """Whether the attributes of a CloudEvent stand in the headers."""
-    return f"{HEADER}SPECVERSION" in environ
+    return f"{HEADER}specversion" in headers
 
 
 def decode_structured(
@@ -58,12 +55,12 @@ def decode_structured(
 
 
 def decode_binary(
-    environ: Environ, body: bytes, *, now: datetime, backfill: Span | None = None
+    headers: Mapping[str, str], body: bytes, *, now: datetime, backfill: Span | None = None
 ) -> Sent:
     """The attributes from the headers, the data from the body."""
     value: dict[str, object] = {
-        name.removeprefix(HEADER).lower(): _unescaped(text)
-        for name, text in environ.items()
+        name.removeprefix(HEADER): _unescaped(text)
+        for name, text in headers.items()
         if name.startswith(HEADER)
     }
     text = decode.text_of(body)

@@ -59,9 +59,10 @@ class Wire(Struct, forbid_unknown_fields=True, gc=False):
 class Refusal(Exception):
     """Nothing of the body can be taken."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, headers: Sequence[tuple[str, str]] = ()) -> None:
         super().__init__(problem.detail)
         self.problem = problem
+        self.headers = headers  # besides those of its kind
 
 
 Decoded = list[UsageEvent | Correction | Rejected]

@@ -22,7 +22,7 @@ from metering.ingest import decode as door
 from metering.ingest import otlp_json
 from metering.ingest.decode import EVENTS_MAX, Decoded, Refusal, Sent
 from metering.ingest.otlp_json import Span
-from metering.ingest.request import JSON, Environ, media_type_of
+from metering.ingest.request import JSON, Request, media_type_of
 from metering.usage.correction import Reported
 from metering.usage.event import PATTERNS, OddNumber, Rejected
 
@@ -60,14 +60,14 @@ def _raws(natives: Sequence[object]) -> list[str]:
     return [json.dumps(native) for native in natives]
 
 
-def is_json(environ: Environ) -> bool:
+def is_json(request: Request) -> bool:
     """Whether the exporter speaks JSON; for answers to what it may have said wrongly."""
-    return str(environ.get("CONTENT_TYPE") or "").lower().startswith(JSON)
+    return request.headers.get("content-type", "").lower().startswith(JSON)
 
 
-def media_type_is_json(environ: Environ) -> bool:
+def media_type_is_json(request: Request) -> bool:
     """The same, or a refusal where it speaks neither."""
-    media_type = media_type_of(environ)
+    media_type = media_type_of(request)
     if media_type not in (JSON, PROTOBUF):
         detail = f"Content-Type is {media_type[:60]!a}; it can be {PROTOBUF} or {JSON}."
         raise Refusal(Problem("unsupported_media_type", detail))

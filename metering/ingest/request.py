@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 from accounts.problems import Problem
@@ -14,9 +14,20 @@ from metering.ingest.decode import BODY_BYTES_MAX, Refusal
 from metering.ingest.inflate import STEPS
 
 JSON = "application/json"
-CHUNK_BYTES = 1 << 16
+# A body has ten seconds, and one more for each 64 KiB of it that came: 5 MiB may take a minute and
+# a half, one byte a second may take ten seconds.
+BODY_WAIT_S = 10
+BODY_BYTES_PER_S = 1 << 16
+CLOSE = (("Connection", "close"),)
 
-Environ = dict[str, Any]
+
+class Request(NamedTuple):
+    """A request without its body, whichever server took it. Header names in small letters."""
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +76,9 @@ def _bad_parameter(detail: str) -> Refusal:
     return Refusal(Problem("invalid_parameter", detail))
 
 
-def declared_length(environ: Environ) -> int | None:
+def declared_length(request: Request) -> int | None:
     """What Content-Length says, within bounds; None where the body comes in chunks."""
-    text = environ.get("CONTENT_LENGTH") or ""
+    text = request.headers.get("content-length") or ""
     if not text:
         return None
     if not text.isascii() or not text.isdigit() or len(text) > 18:
@@ -85,9 +96,9 @@ def _too_large(received: int) -> Refusal:
     )
 
 
-def bearer(environ: Environ) -> str:
+def bearer(request: Request) -> str:
     """The text after `Authorization: Bearer`."""
-    scheme, _, text = (environ.get("HTTP_AUTHORIZATION") or "").partition(" ")
+    scheme, _, text = (request.headers.get("authorization") or "").partition(" ")
     text = text.strip()
     if scheme.lower() != "bearer" or not text:
         detail = "The Authorization header holds no Bearer key."
@@ -109,14 +120,14 @@ _FORMS = {form.value: form for form in Form if form is not Form.BINARY}
 _FORMS["application/ndjson"] = Form.LINES
 
 
-def form(environ: Environ) -> Form:
+def form(request: Request) -> Form:
     """What the headers say the body is; a refusal where it is nothing we take."""
-    media_type = media_type_of(environ)
+    media_type = media_type_of(request)
     found = _FORMS.get(media_type)
     if found is None:
         detail = f"Content-Type is {media_type[:60]!a}; it can be {' or '.join(_FORMS)}."
         raise Refusal(Problem("unsupported_media_type", detail))
-    if not cloudevents.is_binary(environ):
+    if not cloudevents.is_binary(request.headers):
         return found
     if found is not Form.JSON:
         detail = f"With ce- headers the body is data alone: {JSON}, not {media_type}."
@@ -124,27 +135,29 @@ def form(environ: Environ) -> Form:
     return Form.BINARY
 
 
-def media_type_of(environ: Environ) -> str:
+def media_type_of(request: Request) -> str:
     """The Content-Type without its parameters; a charset other than UTF-8 is refused."""
-    sent = environ.get("CONTENT_TYPE") or ""
+    sent = request.headers.get("content-type") or ""
+    if sent == JSON:
+        return JSON
     media_type, _, rest = sent.partition(";")
     charset = rest.lower().replace(" ", "").replace('"', "")
     if "charset=" in charset and "charset=utf-8" not in charset:
         detail = "The charset is not utf-8; JSON is sent in UTF-8 here."
         raise Refusal(Problem("unsupported_media_type", detail))
-    return str(media_type.strip().lower())
+    return media_type.strip().lower()
 
 
-def encoding(environ: Environ) -> str | None:
+def encoding(request: Request) -> str | None:
     """How the body is compressed; None where it is sent as it is."""
-    sent = (environ.get("HTTP_CONTENT_ENCODING") or "").strip().lower()
+    sent = (request.headers.get("content-encoding") or "").strip().lower()
     if sent in ("", "identity"):
         return None
     name = sent.removeprefix("x-") if sent == "x-gzip" else sent
     if name not in STEPS:
         detail = f"Content-Encoding is {sent[:40]!a}; it can be {' or '.join(STEPS)}, and only one."
         raise Refusal(
-            Problem("unsupported_encoding", detail, {"accept_encoding": ", ".join(STEPS)})
+            Problem("unsupported_encoding", detail), [("Accept-Encoding", ", ".join(STEPS))]
         )
     return name
 
@@ -152,7 +165,7 @@ def encoding(environ: Environ) -> str | None:
 def refuse_unmeasured(length: int | None, *, lines: bool, atomic: bool) -> None:
     """All or nothing needs to know what all is: JSON says where it ends, lines do not.
 
-    The server reports a body whose last chunk never came as if it had ended there.
+    A server may report a body whose last chunk never came as if it had ended there.
     """
     if length is None and lines and atomic:
         raise _bad_parameter(
@@ -161,30 +174,44 @@ def refuse_unmeasured(length: int | None, *, lines: bool, atomic: bool) -> None:
         )
 
 
-def body(environ: Environ, length: int | None) -> bytes:
-    """The whole body, never more than is allowed, whether or not its length was declared."""
-    stream = environ["wsgi.input"]
-    wanted = BODY_BYTES_MAX + 1 if length is None else length
-    chunks: list[bytes] = []
-    received = 0
-    while received < wanted:
-        size = wanted - received if length else min(CHUNK_BYTES, wanted - received)
-        chunk = _read(stream, size)
-        if not chunk:
-            break
-        chunks.append(chunk)
-        received += len(chunk)
-    if received > BODY_BYTES_MAX:
-        raise _too_large(received)
-    if length is not None and received < length:
-        detail = f"The body ended after {received} of {length} bytes; nothing was stored."
-        raise Refusal(Problem("request_timeout", detail))
-    return b"".join(chunks)
+@dataclass(slots=True)
+class Intake:
+    """A body on its way in: never more than is allowed, whether or not its length was declared."""
+
+    length: int | None
+    received: int = 0
+    chunks: list[bytes] = field(default_factory=list)
+
+    def add(self, chunk: bytes) -> None:
+        """One more piece."""
+        self.received += len(chunk)
+        if self.received > BODY_BYTES_MAX:
+            raise _too_large(self.received)
+        self.chunks.append(chunk)
+
+    def wanted(self) -> int:
+        """How many bytes are still to be read: all that were declared, or one past the limit."""
+        return (BODY_BYTES_MAX + 1 if self.length is None else self.length) - self.received
+
+    def whole(self) -> bytes:
+        """The body; a refusal where some of it never came."""
+        if self.length is not None and self.received < self.length:
+            raise cut_short(self.received, self.length)
+        return self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
 
 
-def _read(stream: Any, size: int) -> bytes:
-    """Some more of the body; nothing where the sender is gone."""
-    try:
-        return bytes(stream.read(size))
-    except OSError:
-        return b""
+def cut_short(received: int, length: int | None) -> Refusal:
+    """The sender went away before all of the body had come, or sent trailers, which none may."""
+    of = "" if length is None else f" of {length}"
+    detail = f"The body ended after {received}{of} bytes; nothing was stored."
+    return Refusal(Problem("request_timeout", detail))
+
+
+def too_slow(received: int, length: int | None) -> Refusal:
+    """The body comes more slowly than anybody waits for."""
+    of = "" if length is None else f" of {length}"
+    detail = (
+        f"Only {received}{of} bytes of the body came in time: a body has {BODY_WAIT_S} s, and a "
+        f"second more for each {BODY_BYTES_PER_S} bytes of it that came. Nothing was stored."
+    )
+    return Refusal(Problem("request_timeout", detail), CLOSE)

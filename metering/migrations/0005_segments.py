@@ -1,8 +1,8 @@
 """Events lie in segments, one row per batch; names and sources are kept once; identities are packed.
 
 What is stored is turned over as it stands, in the order in which it came, counted and summed before
-and after; a difference undoes everything. There is no way back but a backup. docs/decisions/0012 says
-why. Valid on PostgreSQL 15 to 18.
+and after; a difference undoes everything. There is no way back but a backup. docs/decisions/0014
+says why. Valid on PostgreSQL 15 to 18.
 """
 
 from django.db import migrations, models

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from accounts.models import Organization
 from metering import backfills, judging, readings, reverting, rollup, store
 from metering.store import Incoming, Outcome, Stored
+from metering.tasks import apply_pending_batches
 from metering.usage.correction import Correction
 from metering.usage.event import Rejected, UsageEvent
 from tests import build
@@ -459,6 +460,18 @@ def test_a_reverted_backfill_counts_nowhere_whenever_it_is_reverted(
     before = readings_of(acme)
     rollup.rebuild(acme.pk)
     assert readings_of(acme) == before
+
+
+def test_the_beat_takes_out_what_was_reverted(database: Database, acme: Organization) -> None:
+    number = opened(acme)
+    send(database, acme, [event("a")], backfill_id=number)
+    backfills.close(acme, number, now=NOW)
+    apply_pending_batches()
+    assert tokens(acme)["requests"] == 1
+    backfills.revert(acme, number, now=NOW)
+    apply_pending_batches()
+    assert tokens(acme) == {}
+    assert nothing_waits()
 
 
 def test_an_event_of_a_reverted_backfill_is_never_lost_in_silence(

@@ -432,6 +432,16 @@ def test_a_period_waits_while_a_batch_of_its_organization_needs_a_person(
     assert len(close(other, OCTOBER)) == 1
 
 
+def test_a_batch_that_failed_after_a_period_could_be_closed_holds_up_the_next_one_only(
+    acme: Organization, subscription: Subscription
+) -> None:
+    """Its usage may be late usage of September: the difference stands on October's invoice."""
+    pending(acme, state="failed", received_at=OCTOBER + timedelta(minutes=1))
+    assert len(close(subscription, OCTOBER + timedelta(hours=1))) == 1
+    assert close(subscription, NOVEMBER) == []
+    assert "received before 2026-11-01" in str(invoicing.waiting_for(subscription, NOVEMBER))
+
+
 def test_invoices_of_other_periods_stop_the_billing(subscription: Subscription) -> None:
     odd = invoicing.draft(subscription, Period(SEPTEMBER, MID_SEPTEMBER))
     invoicing.issue(odd, OCTOBER)

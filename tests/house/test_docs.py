@@ -7,6 +7,7 @@ from pathlib import Path
 
 from accounts.problems import KINDS
 from config.celery import app
+from metering.ingest import decode, inflate, limits, request
 from metering.usage import registers
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,6 +71,25 @@ def test_every_beating_task_exists() -> None:
 def test_every_register_we_know_is_in_the_glossary() -> None:
     page = (REFERENCE / "glossary.md").read_text()
     assert [name for name in registers.KNOWN if f"`{name}`" not in page] == []
+
+
+def test_the_page_of_limits_says_what_the_code_does() -> None:
+    page = (REFERENCE / "limits.md").read_text()
+    told = {
+        f"events in a batch | {decode.EVENTS_MAX:,} |",
+        f"as sent and unpacked | {decode.BODY_BYTES_MAX:,} |",
+        f"zstd frames | {inflate.PARTS_MAX:,} |",
+        f"levels of JSON | {decode.DEPTH_MAX} |",
+        f"without a byte of the body | {request.BODY_WAIT_S} |",
+        f"for every {request.BODY_BYTES_PER_S:,} bytes",
+        f"fills in {limits.BURST_S} seconds",
+    }
+    assert sorted(line for line in told if line not in page) == []
+    settings = (REFERENCE / "settings.md").read_text()
+    for name in ("INGEST_EVENTS_PER_S", "INGEST_BYTES_PER_S"):
+        usual = int(re.findall(rf"`{name}` \| `(\d+)`", settings)[0])
+        assert f"| {usual:,} | `{name}` |" in page
+        assert f'env.int("{name}", default={usual:_})' in (ROOT / "config/settings.py").read_text()
 
 
 def test_every_rule_and_test_that_a_page_names_exists() -> None:

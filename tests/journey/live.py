@@ -187,10 +187,11 @@ def _database(beside: str) -> Iterator[str]:
 
 
 def _programs(env: dict[str, str], home: Path) -> Iterator[list[str]]:
-    granian = [sys.executable, "-m", "granian", "--interface", "wsgi", "--no-ws"]
-    granian += ["--host", "127.0.0.1", "--workers", "1", "--blocking-threads", "4"]
-    yield [*granian, "--port", env["PORT"], "config.wsgi:application"]
-    yield [*granian, "--port", env["INGEST_PORT"], "metering.ingest.app:application"]
+    granian = [sys.executable, "-m", "granian", "--no-ws", "--host", "127.0.0.1", "--workers", "1"]
+    wsgi = ["--interface", "wsgi", "--blocking-threads", "4"]
+    rsgi = ["--interface", "rsgi", "--http", "1", "--backpressure", "8192"]
+    yield [*granian, *wsgi, "--port", env["PORT"], "config.wsgi:application"]
+    yield [*granian, *rsgi, "--port", env["INGEST_PORT"], "metering.ingest.rsgi:application"]
     # No beat: periods are closed when a journey says so. The doorbell wakes the worker.
     celery = [sys.executable, "-m", "celery", "-A", "config", "worker", "--pool", "threads"]
     yield [*celery, "--concurrency", "2", "--loglevel", "WARNING", "--hostname", home.name]

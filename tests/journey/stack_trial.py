@@ -57,7 +57,11 @@ def tick():
 """,
     "metering/__init__.py": "",
     "metering/ingest/__init__.py": "",
-    "metering/ingest/app.py": "from config.wsgi import application",
+    "metering/ingest/rsgi.py": """
+async def application(scope, exchange):
+    await exchange()
+    exchange.response_bytes(200, [], b"alive")
+""",
 }
 
 

@@ -20,7 +20,8 @@ from django.utils import timezone
 
 from accounts.models import ApiKey, Organization, Project
 from metering import readings
-from metering.ingest import app, callers, decode, doorbell, pool
+from metering.ingest import callers, decode, doorbell, pool
+from metering.ingest import door as the_door
 from tests import build
 from tests.meter import Door, Reply, apply_all, connect, empty_meter, make_body
 
@@ -206,7 +207,7 @@ class TestWhoMaySend:
         row.refresh_from_db()
         first = row.last_used_at
         assert first
-        app._known.forget()
+        the_door.callers.forget()
         door.post(body(id="b"))
         row.refresh_from_db()
         assert row.last_used_at == first
@@ -437,7 +438,7 @@ class TestOutages:
                 " WHERE application_name = 'ingest' AND pid <> pg_backend_pid()"
                 " AND datname = current_database()"
             )
-        app._known.forget()
+        the_door.callers.forget()
         assert door.post(body(id="b")).status == 202
 
     def test_an_error_of_our_own_is_a_500_without_a_trace_of_it(

@@ -17,7 +17,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from accounts.models import Organization
 from metering import readings
-from metering.ingest import app, doorbell, otlp
+from metering.ingest import door as the_door
+from metering.ingest import doorbell, otlp
 from metering.ingest.decode import Refusal
 from tests import build
 from tests.conftest import NOW
@@ -136,7 +137,9 @@ class Exporter:
 
     def post(self, body: bytes, **environ: Any) -> Reply:
         media_type = "application/json" if self.as_json else PROTOBUF
-        reply = self.door.post(body, media_type=media_type, PATH_INFO=app.TRACES_PATH, **environ)
+        reply = self.door.post(
+            body, media_type=media_type, PATH_INFO=the_door.TRACES_PATH, **environ
+        )
         assert reply.headers["Content-Type"] == media_type
         return reply
 
@@ -286,7 +289,7 @@ class TestRefusals:
         assert exporter.post(body).status == 400
 
     def test_other_media_types_methods_and_parameters(self, door: Door) -> None:
-        path = {"PATH_INFO": app.TRACES_PATH}
+        path = {"PATH_INFO": the_door.TRACES_PATH}
         assert door.post(b"x", media_type="text/plain", **path).status == 415
         assert door.post(b"x", media_type=PROTOBUF, REQUEST_METHOD="GET", **path).status == 405
         assert door.post(b"x", media_type=PROTOBUF, query="mode=atomic", **path).status == 400

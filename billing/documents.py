@@ -1,0 +1,70 @@
+"""An organization's documents at a glance: which of its periods are billed, drafted or void."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple, Self
+
+from billing.models import Invoice, Subscription
+from billing.rating.period import Period
+
+
+class Document(NamedTuple):
+    """One invoice, as far as another period's asks about it."""
+
+    period: Period
+    pk: int
+    subscription_id: int
+    status: str
+    currency: str
+    created_at: datetime
+    replaced_by: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """All of them, in the order of their periods, fetched in one statement."""
+
+    all: Sequence[Document]
+
+    @classmethod
+    def of(cls, organization_id: int) -> Self:
+        """What there is now. Whoever decides by it holds the lock of the subscriptions."""
+        rows = Invoice.objects.filter(organization=organization_id).order_by("period_start", "pk")
+        columns = ("pk", "subscription_id", "status", "currency", "created_at", "replaced_by")
+        found = rows.values_list("period_start", "period_end", *columns)
+        return cls([
+            Document(Period(start, end), *others) for start, end, *others in found
+        ])  # fmt: skip
+
+    @property
+    def issued(self) -> list[Document]:
+        return [one for one in self.all if one.status == Invoice.Status.ISSUED]
+
+    def billed(self, subscription: Subscription) -> set[Period]:
+        """The periods of a subscription that have an issued invoice."""
+        return {one.period for one in self.issued if one.subscription_id == subscription.pk}
+
+    def drafts(self, subscription: Subscription, period: Period) -> list[int]:
+        """The drafts that a new one of this period takes the place of."""
+        return [
+            one.pk
+            for one in self.all
+            if one.status == Invoice.Status.DRAFT
+            and one.subscription_id == subscription.pk
+            and one.period.start < period.end
+            and period.start < one.period.end
+        ]
+
+    def voided(self, subscription: Subscription, period: Period) -> int | None:
+        """The last void document of this period that no other one replaces yet."""
+        found = [
+            one.pk
+            for one in self.all
+            if (one.status, one.subscription_id) == (Invoice.Status.VOID, subscription.pk)
+            and one.period == period
+            and one.replaced_by is None
+        ]
+        return max(found, default=None)

@@ -1,0 +1,198 @@
+"""The ingestion door over RSGI, granian's own interface: for the process made for ingestion.
+
+One event loop waits for every body, so a sender that is slow or silent holds its own connection and
+nothing else. What takes more than a moment, and whatever waits for the database, is done by a few
+threads, which serve the organizations in turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar
+
+from accounts.problems import Problem
+from metering.ingest import door, pool, request
+from metering.ingest.answer import Answer
+from metering.ingest.decode import Refusal
+from metering.ingest.door import Admitted
+from metering.ingest.request import BODY_BYTES_PER_S, BODY_WAIT_S, Intake, Request
+from metering.ingest.turns import Turns
+
+THREADS = 4  # that decode and store
+LOOKUP_THREADS = 2  # that look up who signs; apart, so that nobody is refused late
+WAITING_MAX = 256  # requests that wait for a thread; beyond, senders are told to come back
+EACH_MAX = 64  # of one organization
+WHOLE_BYTES_MAX = 1 << 14  # a body that is read in one piece
+BODIES_BYTES_MAX = 256 << 20  # of all larger ones that are read, wait or are being stored
+
+# A server starts this module by itself; the settings it reads lazily need their name.
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+T = TypeVar("T")
+
+
+class Scope(Protocol):
+    """The head of a request, as granian hands it over."""
+
+    method: str
+    path: str
+    query_string: str
+    headers: Any
+
+
+class Exchange(Protocol):
+    """The body of a request, and the way back."""
+
+    def __call__(self) -> Awaitable[bytes]:
+        """The whole body; an error where it was cut short."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """The body piece by piece."""
+
+    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        """Answer."""
+
+
+class Threads:
+    """A few threads, for which organizations queue in turn. Used from one event loop alone."""
+
+    def __init__(self, count: int, name: str) -> None:
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix=name)
+        self._free = count
+        self._waiting: Turns[asyncio.Future[None]] = Turns(
+            waiting_max=WAITING_MAX, each_max=EACH_MAX
+        )
+
+    async def run(self, organization_id: int, work: Callable[[], T]) -> T:
+        """Do it on a thread when its turn comes; 503 where too many wait already."""
+        loop = asyncio.get_running_loop()
+        if self._free:
+            self._free -= 1
+        else:
+            turn = loop.create_future()
+            if not self._waiting.put(organization_id, turn):
+                raise busy()
+            await turn
+        try:
+            return await loop.run_in_executor(self._pool, work)
+        finally:
+            self._next()
+
+    def _next(self) -> None:
+        """Hand the thread on."""
+        turn = self._waiting.take()
+        if turn is None:
+            self._free += 1
+        else:
+            turn.set_result(None)
+
+    def close(self) -> None:
+        """Finish what was begun."""
+        self._pool.shutdown(wait=True)
+
+
+def busy() -> Refusal:
+    """More waits than can be done soon."""
+    detail = "More requests wait than can be served soon, so this one was not begun."
+    return Refusal(Problem("temporarily_unavailable", detail))
+
+
+class Application:
+    """What granian calls for each request."""
+
+    def __init__(self) -> None:
+        self._bodies_bytes = 0
+
+    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        _allow_open_files()
+        self._threads = Threads(THREADS, "store")
+        self._lookups = Threads(LOOKUP_THREADS, "lookup")
+
+    def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
+        for threads in (self._lookups, self._threads):
+            threads.close()
+        pool.close()
+
+    async def __rsgi__(self, scope: Scope, exchange: Exchange) -> None:
+        request_id = door.new_request_id()
+        asked = Request(scope.method, scope.path, scope.query_string, dict(scope.headers.items()))
+        admitted: Admitted | Answer | None = None
+        try:
+            admitted = await self._admit(asked)
+            if isinstance(admitted, Answer):
+                reply = admitted
+            else:
+                reply = await self._answer(admitted, exchange, request_id)
+        except Exception as error:
+            reply = door.failed(error, asked, request_id=request_id)
+        headers = door.headers_of(reply, admitted, request_id=request_id)
+        exchange.response_bytes(reply.status.value, headers, reply.body)
+
+    async def _admit(self, asked: Request) -> Admitted | Answer:
+        """Here where memory knows who signs, on a thread where the database is to be asked."""
+        if door.knows(asked):
+            return door.admit(asked)
+        return await self._lookups.run(0, lambda: door.admit(asked))
+
+    async def _answer(self, admitted: Admitted, exchange: Exchange, request_id: str) -> Answer:
+        length = admitted.length
+        if length is not None and length <= WHOLE_BYTES_MAX:
+            body = await _whole(admitted, exchange)
+            return await self._store(admitted, body, request_id)
+        intake = Intake(length)
+        try:
+            await self._read(admitted, intake, exchange)
+            return await self._store(admitted, intake.whole(), request_id)
+        finally:
+            self._bodies_bytes -= intake.received
+
+    async def _store(self, admitted: Admitted, body: bytes, request_id: str) -> Answer:
+        return await self._threads.run(
+            admitted.caller.organization_id,
+            lambda: door.answer(admitted, door.understand(admitted, body), request_id=request_id),
+        )
+
+    async def _read(self, admitted: Admitted, intake: Intake, exchange: Exchange) -> None:
+        """All of a body, as long as it comes fast enough and there is room for it."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + BODY_WAIT_S
+        ends = 0
+        try:
+            async with asyncio.timeout_at(until) as limit:
+                async for chunk in exchange:
+                    # A body ends with one empty piece. Where it was cut, or trailers follow, there
+                    # is one more: neither can be told from the other, and neither is taken.
+                    ends += not chunk
+                    self._bodies_bytes += len(chunk)
+                    admitted.add(intake, chunk)
+                    if self._bodies_bytes > BODIES_BYTES_MAX:
+                        raise busy()
+                    limit.reschedule(until + intake.received / BODY_BYTES_PER_S)
+        except TimeoutError:
+            raise request.too_slow(intake.received, admitted.length) from None
+        if ends > 1:
+            raise request.cut_short(intake.received, admitted.length)
+
+
+async def _whole(admitted: Admitted, exchange: Exchange) -> bytes:
+    """A small body with a declared length."""
+    try:
+        async with asyncio.timeout(BODY_WAIT_S):
+            return await exchange()
+    except TimeoutError:
+        raise request.too_slow(0, admitted.length) from None
+    except RuntimeError:  # granian's, where the sender went away
+        raise request.cut_short(0, admitted.length) from None
+
+
+def _allow_open_files() -> None:
+    """As many as this process may have: a sender that falls silent keeps one open for a while."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+application = Application()
