@@ -18,7 +18,7 @@ from accounts.models import Organization
 from billing import standing
 from billing.fates import Fate, Reason, Verdict, first, of_event, of_line
 from billing.models import InvoiceLine
-from billing.rating.line import LineKey
+from billing.rating.line import ALLOWANCE, UNPRICED, LineKey
 from billing.rating.money import EXACT
 from billing.rating.period import Period
 from billing.rating.rate import Segment, Share
@@ -40,6 +40,24 @@ class Part:
     lines: Sequence[InvoiceLine]  # on issued documents, oldest first; none while it is on none
     line_quantity: int  # what these carry together
 
+    @property
+    def is_free(self) -> bool:
+        return self.fate in (Fate.FREE, Fate.UNPRICED)
+
+    @property
+    def words(self) -> str:
+        """What prices it, as a person reads it."""
+        if self.key.component == UNPRICED:
+            return "no price covers it"
+        if self.key.component.startswith(ALLOWANCE):
+            return f"free tokens ({self.key.component.removeprefix(ALLOWANCE)})"
+        words = [self.key.component]
+        if self.key.bucket:
+            words.append(self.key.bucket.replace("_", "-"))
+        if self.key.step:
+            words.append(f"step {self.key.step + 1}")
+        return ", ".join(words)
+
 
 @dataclass(frozen=True, slots=True)
 class RegisterTrail:
@@ -53,6 +71,11 @@ class RegisterTrail:
     parts: Sequence[Part]
     amount: Decimal | None  # what the event comes to; None where it cannot be said
     is_exact: bool  # or else the average of the sum
+
+    @property
+    def label(self) -> str:
+        """The register's name for people."""
+        return readings.register_label(self.register)
 
 
 @dataclass(frozen=True, slots=True)

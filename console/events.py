@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.utils import timezone
 from django.views.decorators.http import require_GET
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from accounts.models import Organization
+from billing import trail
 from console.entrance import staff_only
 from metering import readings
-from metering.readings import FoundEvent
+from metering.readings import EventPage, EventPlace, EventSearch
 
 SHOWN_MAX = 100
+BIGINT_MAX, ORDINAL_MAX = 2**63 - 1, 2**15 - 1
 OFFERED_MAX = 200  # of the organizations, while typing; any other can be typed out
 
 
@@ -43,6 +45,11 @@ class SearchForm(forms.Form):
     project = forms.SlugField(
         required=False, widget=UnfoldAdminTextInputWidget, help_text="Its slug."
     )
+    api_key = forms.CharField(
+        label="API key", required=False, max_length=256, widget=UnfoldAdminTextInputWidget
+    )
+    agent = forms.CharField(required=False, max_length=256, widget=UnfoldAdminTextInputWidget)
+    session = forms.CharField(required=False, max_length=256, widget=UnfoldAdminTextInputWidget)
     batch = forms.IntegerField(
         required=False, min_value=1, max_value=2**63 - 1, widget=UnfoldAdminTextInputWidget
     )
@@ -68,20 +75,23 @@ class SearchForm(forms.Form):
             self.add_error("end", "This must lie after the start.")
         return values
 
-    def find(self) -> list[FoundEvent]:
-        """The newest events that match."""
+    def find(self, before: EventPlace | None) -> EventPage:
+        """The newest events that match; with `before`, those older than that one."""
         values = self.cleaned_data
-        return readings.find_events(
-            values["organization"].pk,
+        search = EventSearch(
             event_id=values["event_id"] or None,
             source=values["source"] or None,
             model=values["model"] or None,
             project_id=values.get("project_id"),
             batch_id=values["batch"],
+            api_key=values["api_key"] or None,
+            agent=values["agent"] or None,
+            session=values["session"] or None,
             start=values["start"],
             end=values["end"],
-            limit=SHOWN_MAX,
+            before=before,
         )
+        return readings.event_page(values["organization"].pk, search, limit=SHOWN_MAX)
 
 
 @require_GET
@@ -90,28 +100,56 @@ def search(request: HttpRequest) -> HttpResponse:
     """Show the form and, once it names an organization, what it finds."""
     asked = "organization" in request.GET
     form = SearchForm(request.GET if asked else None)
-    found = form.find() if asked and form.is_valid() else None
-    context = {
+    page = form.find(_before(request)) if asked and form.is_valid() else None
+    context: dict[str, Any] = {
         **admin.site.each_context(request),
         "title": "Events",
         "form": form,
-        "asked": found is not None,
-        "found": [(event, _raw(event)) for event in found or []],
-        "shown_max": SHOWN_MAX,
+        "page": page,
         "offered": Organization.objects.order_by("name").values_list("slug", "name")[:OFFERED_MAX],
-        "organization": form.cleaned_data["organization"] if found is not None else None,
     }
+    if page is not None:
+        organization = form.cleaned_data["organization"]
+        fates = trail.verdicts(organization, page.events, timezone.now())
+        context |= {
+            "organization": organization,
+            "found": [(event, fates[event.place]) for event in page.events],
+            "older": _older(request, page),
+        }
     return render(request, "console/events.html", context)
 
 
-def _raw(event: FoundEvent) -> str:
-    fields = {
-        name: getattr(event, name)
-        for name in event.__slots__
-        if getattr(event, name) not in (None, "")
+@require_GET
+@staff_only
+def show(request: HttpRequest, organization_id: int, batch_id: int, ordinal: int) -> HttpResponse:
+    """One event of any organization, followed to its invoice line."""
+    if organization_id > BIGINT_MAX or batch_id > BIGINT_MAX or ordinal > ORDINAL_MAX:
+        raise Http404
+    organization = get_object_or_404(Organization, pk=organization_id)
+    event = readings.event_at(organization.pk, EventPlace(batch_id, ordinal))
+    if event is None:
+        raise Http404
+    context = {
+        **admin.site.each_context(request),
+        "title": f"Event {event.id}",
+        "organization": organization,
+        "event": event,
+        "trail": trail.follow(organization, event, timezone.now()),
     }
-    return json.dumps(fields, indent=2, ensure_ascii=False, default=_text)
+    return render(request, "console/event.html", context)
 
 
-def _text(value: Any) -> str:
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+def _before(request: HttpRequest) -> EventPlace | None:
+    """The place that the address of an older page names."""
+    batch, _, ordinal = request.GET.get("before", "").partition("-")
+    if not all(part.isascii() and part.isdigit() and len(part) < 19 for part in (batch, ordinal)):
+        return None
+    return EventPlace(int(batch), int(ordinal)) if int(ordinal) <= ORDINAL_MAX else None
+
+
+def _older(request: HttpRequest, page: EventPage) -> str:
+    if page.next is None:
+        return ""
+    asked = request.GET.copy()
+    asked["before"] = str(page.next)
+    return asked.urlencode()

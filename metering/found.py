@@ -79,12 +79,8 @@ class FoundEvent:
     def attributes(self) -> tuple[str, ...]:
         return bands.attributes(self.usage)
 
-    def as_sent(self) -> str:
-        """The native event, rebuilt from what is stored; sent again, it is a duplicate.
-
-        The same text each time: fields in the order of the reference, registers in the order of
-        rating, the rest by name.
-        """
+    def fields(self) -> dict[str, object]:
+        """The native event, rebuilt from what is stored; sent again, it is a duplicate."""
         moment = self.occurred_at.astimezone(UTC).isoformat().replace("+00:00", "Z")
         fields = {
             "id": self.id, "source": self.source, "occurred_at": moment, "project": self.project,
@@ -92,8 +88,12 @@ class FoundEvent:
             "session": self.session, "region": self.region, "service_class": self.service_class,
             "usage": self.usage,
         }  # fmt: skip
-        said = {name: value for name, value in fields.items() if value is not None}
-        return json.dumps(said, indent=2, ensure_ascii=False)
+        return {name: value for name, value in fields.items() if value is not None}
+
+    def as_sent(self) -> str:
+        """The same as JSON, and the same text each time: fields in the order of the reference,
+        registers in the order of rating, the rest by name."""
+        return json.dumps(self.fields(), indent=2, ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,22 +122,24 @@ class EventPage:
     looked_back_to: datetime | None = None
 
 
-# Ids are unique per source, so every source is asked for the id: the few sources of an organization
-# are found by skipping through the key's index.
+# Ids are unique per source, so each of the few sources is asked for the id. A void has no usage to
+# show: its id leads to the event that it took back.
 PLACES = """
-    WITH RECURSIVE source (name) AS (
-        (SELECT min(source) FROM metering_eventkey WHERE organization_id = %(organization_id)s)
-        UNION ALL
-        SELECT (SELECT min(key.source) FROM metering_eventkey key
-                WHERE key.organization_id = %(organization_id)s AND key.source > source.name)
-        FROM source WHERE source.name IS NOT NULL
+    WITH called AS (
+        SELECT identity.batch_id, identity.ordinal
+        FROM metering_source source
+        JOIN metering_identity identity
+          ON identity.organization_id = %(organization_id)s AND identity.source_id = source.id
+         AND identity.id = metering_packed(%(event_id)s)
+        WHERE source.organization_id = %(organization_id)s
+          AND (%(source)s::text IS NULL OR source.name = %(source)s)
     )
-    SELECT key.batch_id, key.ordinal
-    FROM source
-    JOIN metering_eventkey key
-      ON key.organization_id = %(organization_id)s AND key.source = source.name
-     AND key.event_id = %(event_id)s
-    WHERE %(source)s::text IS NULL OR source.name = %(source)s
+    SELECT coalesce(void.target_batch_id, called.batch_id),
+           coalesce(void.target_ordinal, called.ordinal)
+    FROM called
+    LEFT JOIN metering_void void
+      ON void.organization_id = %(organization_id)s AND void.batch_id = called.batch_id
+     AND void.ordinal = called.ordinal AND NOT void.is_amendment
 """
 BATCHES = """
     SELECT batch.id, batch.received_at, batch.accepted
@@ -240,7 +242,7 @@ def _walk(
     parameters: Parameters = {
         "organization_id": organization_id,
         "only": _only(search, places),
-        "at_most": search.before and search.before.batch_id,
+        "at_most": search.before and _newest_left(search.before),
         # Nothing is received long before it happens.
         "received_after": search.start and search.start - AHEAD_MAX,
     }
@@ -258,6 +260,11 @@ def _walk(
             return
         parameters["at_most"] = looked[-1].id - 1
         size = next(sizes, size)
+
+
+def _newest_left(before: EventPlace) -> int:
+    """The newest batch with events before a place; nothing comes before the first of a batch."""
+    return before.batch_id if before.ordinal else before.batch_id - 1
 
 
 def _only(search: EventSearch, places: Sequence[EventPlace] | None) -> list[int] | None:

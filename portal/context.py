@@ -29,6 +29,7 @@ class Section:
 _SECTIONS = (
     ("Overview", "overview", "gauge", Action.SEE_USAGE),
     ("Usage", "usage", "bars", Action.SEE_USAGE),
+    ("Events", "events", "dots", Action.SEE_USAGE),
     ("Invoices", "invoices", "paper", Action.SEE_MONEY),
     ("Tariff", "tariff", "tag", Action.SEE_MONEY),
     ("Projects", "projects", "folder", Action.SEE_USAGE),

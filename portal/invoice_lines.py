@@ -38,6 +38,8 @@ def show(request: HttpRequest, entry: Entry, number: str, position: int) -> Http
         "still_true": explanation.metered == explanation.billed,
         "gap": explanation.metered - explanation.billed,
         "peak_day": max((day.quantity for day in explanation.days), default=0),
+        "first_day": explanation.days[0].day if explanation.days else None,
+        "last_day": explanation.days[-1].day if explanation.days else None,
         "before": _neighbour(invoice.lines.filter(position__lt=position).order_by("-position")),
         "after": _neighbour(invoice.lines.filter(position__gt=position).order_by("position")),
     }

@@ -12,7 +12,7 @@ from django.db import connection
 
 from metering import rollup
 from tests.chaos.journal import Acknowledged
-from tests.chaos.sender import Plan, planned, quarter_hour, source_of
+from tests.chaos.sender import Event, Plan, planned, quarter_hour, source_of
 
 Sums = Counter[tuple[Any, ...]]
 
@@ -54,15 +54,16 @@ def faults(organization_id: int, plan: Plan, acknowledged: Sequence[Acknowledged
     """Everything that is not as the journal says; empty if nothing is lost and nothing doubled."""
     wanted_ids: set[tuple[str, str]] = set()
     wanted: Sums = Counter()
-    count = 0
+    sent = count = 0
     for batch, event in planned(plan, acknowledged):
-        count += 1
+        sent += 1
         wanted_ids.add((source_of(batch.writer), event.event_id))
-        at = quarter_hour(event.occurred_at)
-        wanted[at, event.model, "requests"] += 1
-        for register, quantity in event.usage.items():
-            wanted[at, event.model, register] += quantity
-    assert len(wanted_ids) == count, "the plan gave an id twice"
+        if event.usage:
+            count += 1
+            _add(wanted, event, 1)
+        if event.takes_back:
+            _add(wanted, event.takes_back, -1)
+    assert len(wanted_ids) == sent, "the plan gave an id twice"
     found_ids = {tuple(row) for row in _rows(IDS, organization_id)}
     found: Sums = Counter()
     for at, model, register, quantity in _rows(READINGS, organization_id):
@@ -82,6 +83,13 @@ def faults(organization_id: int, plan: Plan, acknowledged: Sequence[Acknowledged
     ]
 
 
+def _add(sums: Sums, event: Event, times: int) -> None:
+    at = quarter_hour(event.occurred_at)
+    sums[at, event.model, "requests"] += times
+    for register, quantity in event.usage.items():
+        sums[at, event.model, register] += times * quantity
+
+
 def _counts(stored: dict[str, tuple[int, int]], count: int) -> list[str]:
     said = [
         f"doubled: {source} has {events} events and {ids} ids"
@@ -98,8 +106,8 @@ def _hours(organization_id: int, wanted: Sums) -> list[str]:
     by_register: Counter[str] = Counter()
     for (_, _, register), quantity in wanted.items():
         by_register[register] += quantity
-    found = dict(_rows(HOURS, organization_id))
-    return [] if found == dict(+by_register) else [f"hours {found}, sent {dict(by_register)}"]
+    found = Counter(dict(_rows(HOURS, organization_id)))
+    return [] if found == by_register else [f"hours {found}, sent {by_register}"]
 
 
 def _rebuilt(organization_id: int) -> list[str]:

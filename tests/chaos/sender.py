@@ -18,18 +18,34 @@ from typing import Any, NamedTuple
 from tests.chaos.journal import Acknowledged, Journal
 
 MODELS = ("qwen3-235b", "deepseek-v4", "glm-5")
-EVENTS_MAX = 1_000
+EVENTS_MAX = 990  # and a few corrections
+CORRECTING = 0.2
 ANSWER_S = 30.0
 PAUSE_S = 0.05  # between tries, so that a door that is down is not hammered
 
 
 class Event(NamedTuple):
-    """One event of a batch."""
+    """One event of a batch; it may take another one back, or put other usage in its place."""
 
     event_id: str
     occurred_at: datetime
     model: str
-    usage: dict[str, int]
+    usage: dict[str, int]  # empty in a void
+    takes_back: Event | None = None
+
+    def as_sent(self, source: str) -> dict[str, object]:
+        """The event as the door reads it."""
+        body: dict[str, object] = {"id": self.event_id, "source": source}
+        if self.takes_back and not self.usage:
+            return body | {"voids": self.takes_back.event_id, "reason": "sent by mistake"}
+        body |= {
+            "occurred_at": self.occurred_at.isoformat(),
+            "model": self.model,
+            "usage": self.usage,
+        }
+        if self.takes_back:
+            body |= {"amends": self.takes_back.event_id, "reason": "counted wrongly"}
+        return body
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +56,27 @@ class Plan:
     began_at: datetime
 
     def batch(self, writer: int, number: int) -> list[Event]:
-        """A batch's events: few or many, over the last day, some with registers of their own."""
+        """A batch's events, and now and then some that take back events of two batches before.
+
+        No other batch takes those back, and they were acknowledged before this one is sent.
+        """
+        chance = random.Random(f"{self.seed}/{writer}/{number}/corrections")
+        events = self._usage(writer, number)
+        if number >= 2 and chance.random() < CORRECTING:
+            before = self._usage(writer, number - 2)
+            for place, target in enumerate(chance.sample(before, min(len(before), 4))):
+                made = self._event(chance, writer, number, f"c{place}")
+                usage = made.usage if place % 2 else {}
+                events.append(made._replace(usage=usage, takes_back=target))
+        return events
+
+    def _usage(self, writer: int, number: int) -> list[Event]:
+        """Few events or many, over the last day, some with registers of their own."""
         chance = random.Random(f"{self.seed}/{writer}/{number}")
         size = chance.choice((1, 1, chance.randint(2, 50), chance.randint(51, EVENTS_MAX)))
-        return [self._event(chance, writer, number, place) for place in range(size)]
+        return [self._event(chance, writer, number, str(place)) for place in range(size)]
 
-    def _event(self, chance: random.Random, writer: int, number: int, place: int) -> Event:
+    def _event(self, chance: random.Random, writer: int, number: int, place: str) -> Event:
         usage = {"input": chance.randrange(40_000), "output": chance.randrange(4_000)}
         if chance.random() < 0.3:
             usage["cache_read"] = chance.randrange(100_000)
@@ -66,16 +97,7 @@ def source_of(writer: int) -> str:
 
 def body_of(writer: int, events: Sequence[Event]) -> bytes:
     """The batch as it goes over the wire."""
-    return json.dumps([
-        {
-            "id": event.event_id,
-            "source": source_of(writer),
-            "occurred_at": event.occurred_at.isoformat(),
-            "model": event.model,
-            "usage": event.usage,
-        }
-        for event in events
-    ]).encode()  # fmt: skip
+    return json.dumps([event.as_sent(source_of(writer)) for event in events]).encode()
 
 
 class NotAnswered(Exception):

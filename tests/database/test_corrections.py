@@ -239,6 +239,17 @@ def test_pages_can_tell_what_took_an_event_back(database: Database, acme: Organi
     assert after.is_applied
 
 
+def test_the_id_of_a_void_leads_to_its_event_and_that_of_an_amendment_to_itself(
+    database: Database, acme: Organization
+) -> None:
+    send(database, acme, [event("a"), event("b"), void("v", "a"), amend("n", "b")])
+    found = {name: readings.find_events(acme.pk, event_id=name) for name in ("a", "v", "n", "x")}
+    assert {name: [one.id for one in events] for name, events in found.items()} == {
+        "a": ["a"], "v": ["a"], "n": ["n"], "x": [],
+    }  # fmt: skip
+    assert readings.find_events(acme.pk, event_id="v", source="another") == []
+
+
 def test_what_takes_nothing_back_takes_no_id_either(
     database: Database, acme: Organization, globex: Organization
 ) -> None:

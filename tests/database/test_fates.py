@@ -8,6 +8,7 @@ every step, against the stored events and the documents themselves.
 from __future__ import annotations
 
 import random
+import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from accounts.models import Organization
 from billing import catalog, invoicing, reckoning, subscriptions, trail
@@ -190,6 +191,34 @@ def test_a_price_corrected_since_leaves_billed_what_was_billed(
     assert verdict(acme, "e-1", M3) == (Fate.BILLED, Reason.PRICED)
     (found,) = readings.find_events(acme.pk)
     assert trail.follow(acme, found, M3).amount == Decimal("2.5")
+
+
+WAITING = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+
+
+def test_no_batch_is_applied_while_a_document_is_made(
+    database: Database, subscription: Subscription
+) -> None:
+    """So the clock alone tells which of them the document has seen."""
+    send(database, subscription.organization, [event(1, M1, "a", output=10)])
+    worker = threading.Thread(target=_apply_elsewhere)
+    with transaction.atomic():
+        invoice = invoicing.draft(subscription, Period(M1, M2))
+        worker.start()
+        while database.execute(WAITING).fetchone() == (0,):
+            assert worker.is_alive(), "it was applied beside the document"
+    worker.join()
+    (found,) = readings.find_events(subscription.organization_id)
+    assert found.applied_at is not None
+    assert found.applied_at > invoice.created_at
+    assert not invoice.lines.exists()
+
+
+def _apply_elsewhere() -> None:
+    try:
+        apply_all()
+    finally:
+        connection.close()
 
 
 @dataclass

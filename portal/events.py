@@ -1,0 +1,150 @@
+"""One request on the bill: events found by any mark, and each followed to its invoice line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from urllib.parse import urlencode
+
+from django import forms
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.views.decorators.http import require_GET
+
+from accounts.permissions import Action
+from billing import trail
+from metering import readings
+from metering.readings import EventPage, EventPlace, EventSearch
+from portal.door import Entry, member_page
+from portal.usage_form import WITHIN_REACH
+from portal.window import Window
+
+SHOWN = 50
+PLACE = re.compile(r"([0-9]{1,18})-([0-9]{1,4})", re.ASCII)
+ORDINAL_MAX = 2**15 - 1
+
+
+def _day(label: str) -> forms.DateField:
+    widget = forms.DateInput(attrs={"type": "date"})
+    return forms.DateField(required=False, label=label, widget=widget, validators=WITHIN_REACH)
+
+
+def _text(label: str) -> forms.CharField:
+    return forms.CharField(required=False, max_length=256, label=label)
+
+
+class EventForm(forms.Form):
+    """Which events; nothing needs to be said."""
+
+    event = _text("Event id")
+    source = _text("Source")
+    model = _text("Model")
+    project = forms.ChoiceField(required=False)
+    api_key = _text("API key")
+    agent = _text("Agent")
+    session = _text("Session")
+    batch = forms.IntegerField(required=False, min_value=1, max_value=10**18 - 1)
+    first = _day("Happened from")
+    last = _day("To")
+
+    def __init__(self, data: Mapping[str, object], entry: Entry) -> None:
+        super().__init__({name: data[name] for name in data})
+        self.entry = entry
+        self.projects = dict(entry.organization.projects.order_by("name").values_list("slug", "pk"))
+        names = entry.organization.projects.order_by("name").values_list("slug", "name")
+        self.fields["project"].choices = [("", "all"), *names]  # type: ignore[attr-defined]
+
+    def clean(self) -> dict[str, object]:
+        cleaned = super().clean() or {}
+        first, last = cleaned.get("first"), cleaned.get("last")
+        if first and last and last < first:
+            self.add_error("last", "The last day comes before the first.")
+        return cleaned
+
+    def search(self, before: EventPlace | None) -> EventSearch:
+        """What is asked, in the words of the meter. Call it on a valid form only."""
+        asked = self.cleaned_data
+        start, end = self._window()
+        return EventSearch(
+            event_id=asked["event"] or None,
+            source=asked["source"] or None,
+            model=asked["model"] or None,
+            project_id=self.projects.get(asked["project"]),
+            batch_id=asked["batch"],
+            api_key=asked["api_key"] or None,
+            agent=asked["agent"] or None,
+            session=asked["session"] or None,
+            start=start,
+            end=end,
+            before=before,
+        )
+
+    def asked(self) -> dict[str, object]:
+        """The fields that say something, for the address of the next page."""
+        return {name: value for name, value in self.cleaned_data.items() if value}
+
+    def _window(self) -> tuple[datetime | None, datetime | None]:
+        first, last = self.cleaned_data["first"], self.cleaned_data["last"]
+        zone = self.entry.zone
+        return (
+            Window(first, first, zone).start if first else None,
+            Window(last, last, zone).end if last else None,
+        )
+
+
+@require_GET
+@member_page(Action.SEE_USAGE)
+def index(request: HttpRequest, entry: Entry) -> HttpResponse:
+    """The newest events that match, each with its fate."""
+    form = EventForm(request.GET.dict(), entry)
+    before = place_of(request.GET.get("before", ""))
+    context: dict[str, object] = {"form": form, "before": before}
+    if form.is_valid():
+        page = readings.event_page(entry.organization.pk, form.search(before), limit=SHOWN)
+        fates = trail.verdicts(entry.organization, page.events, timezone.now())
+        context |= {
+            "page": page,
+            "rows": [
+                (event, fates[event.place], shown_usage(event.usage)) for event in page.events
+            ],
+            "older": _older(page, form),
+            "asked": form.asked(),
+        }
+    return render(request, "portal/events.html", context)
+
+
+@require_GET
+@member_page(Action.SEE_USAGE)
+def show(request: HttpRequest, entry: Entry, batch_id: int, ordinal: int) -> HttpResponse:
+    """One event, from what was sent to what it came to."""
+    place = place_of(f"{batch_id}-{ordinal}")
+    event = place and readings.event_at(entry.organization.pk, place)
+    if event is None:
+        raise Http404
+    followed = trail.follow(entry.organization, event, timezone.now())
+    context = {
+        "event": event,
+        "trail": followed,
+        "quarter_end": readings.period_end(event.quarter_hour, "quarter_hour", "UTC"),
+        "quarter_day": event.quarter_hour.astimezone(entry.zone).date(),
+    }
+    return render(request, "portal/event.html", context)
+
+
+def place_of(text: str) -> EventPlace | None:
+    """The place that an address names; None where it names none."""
+    found = PLACE.fullmatch(text)
+    if found is None or int(found[2]) > ORDINAL_MAX:
+        return None
+    return EventPlace(int(found[1]), int(found[2]))
+
+
+def shown_usage(usage: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Registers by their names for people."""
+    return [(readings.register_label(name).lower(), quantity) for name, quantity in usage.items()]
+
+
+def _older(page: EventPage, form: EventForm) -> str:
+    return urlencode({**form.asked(), "before": page.next}) if page.next else ""
