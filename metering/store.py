@@ -468,6 +468,8 @@ def _sentence(status: Status, since: str, first: Content, sent: Content) -> str:
         return f"The same event {since}; nothing was counted twice."
     was, now = _fields(first), _fields(sent)
     differing = [name for name in {**was, **now} if was.get(name) != now.get(name)]
+    if "project_id" in differing:  # what another project used is not for every key to read
+        differing = ["project_id"]
     shown = ", ".join(_difference(name, was, now) for name in differing[:SHOWN_MAX])
     more = f" and {len(differing) - SHOWN_MAX} more" if len(differing) > SHOWN_MAX else ""
     return (

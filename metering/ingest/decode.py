@@ -23,7 +23,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from accounts.keys import holds_secret
 from accounts.problems import Problem
-from metering.usage import correction, registers
+from metering.usage import correction, credentials, registers
 from metering.usage import event as usage_event
 from metering.usage.correction import Correction, Reported, Span
 from metering.usage.event import OddNumber, Rejected, UsageEvent
@@ -164,7 +164,8 @@ def _fast(
     wires = _wires(body, lines=lines, single=single)
     if not 0 < len(wires) <= EVENTS_MAX:
         raise _NotPlain
-    if any(wire.id[0] == " " or wire.id[-1] == " " for wire in wires):
+    ids = [wire.id for wire in wires]
+    if any(one[0] == " " or one[-1] == " " or one.startswith(credentials.STARTS) for one in ids):
         raise _NotPlain
     names = _Names(wires)
     events: Decoded = list(map(names.event, wires, _instants(wires, *_window(now, backfill))))
@@ -225,6 +226,8 @@ class _Names:
         said = [session for session in sessions if isinstance(session, str)]
         if not _SESSIONS.fullmatch("\n".join([*said, ""])):
             raise _NotPlain
+        if any(session.startswith(credentials.STARTS) for session in said):
+            raise _NotPlain
 
     def event(self, wire: Wire, at: datetime) -> UsageEvent:
         """The event, once its names are known to be good."""
@@ -265,7 +268,7 @@ def _checked(*values: object) -> tuple[Any, int]:
         if isinstance(value, str):
             pattern = usage_event.PATTERNS.get(name)
             good = pattern.fullmatch(value) if pattern else value.strip(" ") == value
-            if not good:
+            if not good or value.startswith(credentials.STARTS):
                 raise _NotPlain
     keys = _KEYS_ALWAYS + sum(value is not UNSET for value in values)
     return tuple(value if isinstance(value, str) else None for value in values), keys
@@ -324,9 +327,9 @@ def judged(
 def _id_of(value: object) -> str | None:
     """The id to answer with, if there is one that may be shown."""
     event_id = value.get("id") if isinstance(value, dict) else None
-    if not isinstance(event_id, str) or usage_event.identifier_fault(event_id):
+    if type(event_id) is not str or usage_event.identifier_fault(event_id):
         return None
-    return None if holds_secret(event_id) else event_id
+    return None if credentials.reads_like_one(event_id) else event_id
 
 
 def not_too_many(count: int) -> None:

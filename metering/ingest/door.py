@@ -253,7 +253,8 @@ def _kept(admitted: Admitted, sent: Sent | Export) -> Refusal:
         with connected() as connection:
             quarantine.keep(
                 connection, caller.organization_id, caller.api_key_id,
-                quarantine.faults(one, verdicts), form=one.form, batch_id=None, backfill_id=backfill_id,
+                quarantine.faults(one, verdicts), form=one.form, batch_id=None,
+                backfill_id=backfill_id,
             )  # fmt: skip
     return _suspended(
         f"Of this request {len(sent.events)} events were kept among the rejections, uncounted; "

@@ -14,9 +14,9 @@ from typing import Any
 
 from psycopg import Connection
 
-from accounts.keys import holds_secret, masked
 from metering.ingest.decode import Refusal, Sent, id_of, parse
 from metering.store import Outcome, Status
+from metering.usage.credentials import hidden, reads_like_one
 from metering.usage.event import CONTENT, NAME_MAX, Rejected
 
 RAW_BYTES_MAX = 8_192  # an event that can be accepted is far smaller
@@ -111,7 +111,7 @@ def _row(fault: Fault, form: str) -> dict[str, Any]:
         "form": form,
         "code": fault.code,
         "pointer": fault.pointer,
-        "detail": masked(fault.detail),
+        "detail": hidden(fault.detail),
         "event_id": fault.event_id,
         "raw": raw,
         "masked": is_masked,
@@ -120,7 +120,7 @@ def _row(fault: Fault, form: str) -> dict[str, Any]:
 
 def _kept(raw: str) -> tuple[str, bool]:
     """What may be kept of an event's text, and whether something is missing from it."""
-    shown = masked(_without_content(raw)).replace("\x00", "\\u0000")
+    shown = hidden(_without_content(raw)).replace("\x00", "\\u0000")
     cut = shown.encode(errors="replace")[:RAW_BYTES_MAX].decode(errors="ignore")
     return cut, cut != raw
 
@@ -142,17 +142,17 @@ def _speaks(value: object) -> bool:
         return any(name in CONTENT or _speaks(name) or _speaks(one) for name, one in value.items())
     if isinstance(value, list):
         return any(_speaks(one) for one in value)
-    return isinstance(value, str) and (len(value) > TEXT_MAX or holds_secret(value))
+    return isinstance(value, str) and (len(value) > TEXT_MAX or reads_like_one(value))
 
 
 def _silent(value: Any) -> Any:
     if isinstance(value, dict):
         return {
-            masked(name[:TEXT_MAX]): LEFT_OUT if name in CONTENT else _silent(one)
+            hidden(name[:TEXT_MAX]): LEFT_OUT if name in CONTENT else _silent(one)
             for name, one in value.items()
         }
     if isinstance(value, list):
         return [_silent(one) for one in value]
     if isinstance(value, str):
-        return LEFT_OUT if len(value) > TEXT_MAX else masked(value)
+        return LEFT_OUT if len(value) > TEXT_MAX else hidden(value)
     return value

@@ -102,7 +102,7 @@ def _placed(connection: Connection[Any], caller: Caller, sent: Sent) -> list[Inc
             assert correction is not None
             placed.append(Incoming(index, correction, NO_PROJECT, correction))
         elif (project_id := rows[event.project]) is None:
-            placed.append(_unknown_project(caller, event, sent.pointer(index)))
+            placed.append(_unknown_project(caller, event, sent.pointer(index, "/project")))
         else:
             placed.append(Incoming(index, event, project_id, correction))
     return placed
@@ -130,7 +130,7 @@ def _unknown_project(caller: Caller, event: UsageEvent, pointer: str) -> Rejecte
     """The same words whether it never was, is archived, is another's, or is not for this key."""
     return Rejected(
         "unknown_project",
-        f"{pointer}/project",
+        pointer,
         f"This key can report for no project {caller.project_of(event.project)!a}. Make it on the "
         "portal's Projects page, or correct the name, and send the event again with the same id.",
         retryable=True,

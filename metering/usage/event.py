@@ -16,7 +16,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from accounts.keys import holds_secret
-from metering.usage import registers
+from metering.usage import credentials, registers
 from metering.usage.dialects import DIALECTS
 from metering.usage.dialects.table import NotACount, Unreadable
 
@@ -25,6 +25,7 @@ REGISTERS_MAX = 16
 AHEAD_MAX = timedelta(seconds=300)  # clocks differ
 AGE_MAX = timedelta(days=35)  # one billing month and four days of grace
 NAME_MAX = 128
+KEYS_MAX = 10_000  # of one object; an event has a dozen
 RECEIVED_SHOWN_MAX = 64
 
 TIME = re.compile(
@@ -127,6 +128,13 @@ def read(body: object, *, now: datetime, earliest: datetime | None = None) -> Us
 
 
 def _known_fields(body: Mapping[str, object]) -> None:
+    if len(body) > KEYS_MAX:
+        raise Rejected(
+            "too_long",
+            "",
+            f"The event has {len(body)} fields; at most {KEYS_MAX} are looked at. Send those that "
+            "an event has.",
+        )
     for name in body:
         if name not in FIELDS:
             raise not_a_field(name)
@@ -134,6 +142,13 @@ def _known_fields(body: Mapping[str, object]) -> None:
 
 def not_a_field(name: str) -> Rejected:
     """Why a field that no event has is refused."""
+    if len(name) > NAME_MAX:
+        return Rejected(
+            "too_long",
+            "",
+            f"A field has a name of {len(name)} characters, beginning with {_shown(name)}; at most "
+            f"{NAME_MAX} are looked at. Leave it out.",
+        )
     shown, pointer = _shown(name), f"/{_escaped(name)}"
     if name in CONTENT:
         return Rejected(
@@ -165,11 +180,11 @@ def identifier(body: Mapping[str, object], name: str) -> str:
     value = body.get(name)
     is_source = name == "source"
     code = "source_invalid" if is_source else "id_invalid"
-    if value is None or value == "":
+    if value is None or (isinstance(value, str) and not value.strip()):
         raise Rejected(
             code if is_source else "id_required",
             f"/{name}",
-            f"{name} is missing or empty: 1 to {NAME_MAX} characters are needed. Make one before "
+            f"{name} is missing or blank: 1 to {NAME_MAX} characters are needed. Make one before "
             "sending and keep it for retries.",
         )
     if not isinstance(value, str) or isinstance(value, OddNumber):
@@ -253,7 +268,7 @@ _NO_KEYS = "A whole API key must never be stored: send none, and revoke that one
 
 def no_secret(value: str, name: str) -> None:
     """Refuse a text that holds a whole API key."""
-    if holds_secret(value):
+    if credentials.reads_like_one(value):
         raise Rejected(
             "content_not_allowed",
             f"/{name}",
@@ -477,7 +492,7 @@ def _kind(value: object) -> str:
 def _shown(value: object) -> str:
     """What was received, cut short, in visible ASCII, and never a key."""
     text = str(value)
-    if holds_secret(text):
+    if credentials.reads_like_one(text):
         return "(an API key)"
     cut = text[:RECEIVED_SHOWN_MAX]
     return ascii(cut) + ("..." if len(text) > len(cut) else "")

@@ -291,7 +291,7 @@ def test_words_and_nothings_beside_the_counts_do_no_harm(extra: dict[str, Any]) 
             "prompt_tokens": 5, "prompt_tokens_details": {"cached_tokens": -2}}},
          "negative_quantity", "/usage/prompt_tokens_details/cached_tokens"),
         ({"usage_format": "openai_chat", "usage": {f"k{n}": "x" for n in range(300)}},
-         "wrong_type", "/usage"),
+         "too_long", "/usage"),
         ({"usage_format": None, "usage": {"prompt_tokens": 5}}, None, None),
     ],
 )  # fmt: skip

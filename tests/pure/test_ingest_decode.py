@@ -16,6 +16,7 @@ from tests.meter import make_body
 
 NOW = datetime(2026, 11, 18, 10, 7, 30, tzinfo=UTC)
 KEY = "kt_abcdefghijkl_" + "A1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q7r8S9t0U1v"
+FOREIGN_KEY = "sk-" + "0123456789abcdef" * 2
 GOOD = json.dumps(make_body())
 
 
@@ -96,64 +97,6 @@ def test_an_integer_of_five_thousand_digits_is_a_quantity_that_is_too_large() ->
     (event,) = read(body).events
     assert isinstance(event, Rejected)
     assert event.code == "quantity_too_large"
-
-
-# What msgspec alone would have let through, and more: sent as JSON text, in every position.
-ODD = [
-    ('"input": 1200', '"input": -0', "not_an_integer"),
-    ('"input": 1200', '"input":  -0', "not_an_integer"),
-    ('"input": 1200', '"input": -0.0', "not_an_integer"),
-    ('"input": 1200', '"input": 1.0', "not_an_integer"),
-    ('"input": 1200', '"input": 1e3', "not_an_integer"),
-    ('"input": 1200', '"input": 1e400', "not_finite"),
-    ('"input": 1200', '"input": -5', "negative_quantity"),
-    ('"input": 1200', '"input": 9223372036854775808', "quantity_too_large"),
-    ('"input": 1200', '"input": true', "wrong_type"),
-    ('"input": 1200', '"input": null', "wrong_type"),
-    ('"input": 1200', '"input": "12"', "not_an_integer"),
-    ('"input": 1200', '"requests": 12', "field_not_allowed"),
-    ('"input": 1200', '"In": 12', "register_invalid"),
-    ('"evt-1"', '"evt\\u0000"', "id_invalid"),
-    ('"evt-1"', '"evt\\ud800"', "id_invalid"),
-    ('"evt-1"', '" evt"', "id_invalid"),
-    ('"evt-1"', '""', "id_required"),
-    ('"evt-1"', "7", "id_not_string"),
-    ('"evt-1"', f'"{KEY}"', "content_not_allowed"),
-    ('"gateway-1"', '"gateway-1 "', "source_invalid"),
-    ('"deepseek-v4"', '"deep seek"', "invalid_character"),
-    ('"deepseek-v4"', '"\\u202e"', "invalid_character"),
-    ("10:07:30Z", "10:07:30", "time_format"),
-    ("10:07:30Z", "10:07:30.1234567Z", "time_format"),
-    ("10:07:30Z", "24:00:00Z", "time_invalid"),
-    ("10:07:30Z", "10:12:31Z", "timestamp_in_future"),
-    ("2026-11-18", "2026-09-18", "timestamp_too_old"),
-    ('"id"', '"prompt": "x", "id"', "content_not_allowed"),
-    ('"id"', '"tokens": 4, "id"', "unknown_field"),
-    ('"id"', '"price": 4, "id"', "field_not_allowed"),
-]
-
-
-@pytest.mark.parametrize("place", ["first", "middle", "last", "all"])
-@pytest.mark.parametrize("lines", [False, True])
-@pytest.mark.parametrize(("good", "odd", "code"), ODD)
-def test_one_bad_event_is_rejected_alone(
-    good: str, odd: str, code: str, lines: bool, place: str
-) -> None:
-    texts = [json.dumps(make_body(id="evt-1")) for _ in range(3)]
-    wrong = {"first": [0], "middle": [1], "last": [2], "all": [0, 1, 2]}[place]
-    for index in wrong:
-        assert good in texts[index]
-        texts[index] = texts[index].replace(good, odd, 1)
-    body = "\n".join(texts) if lines else f"[{','.join(texts)}]"
-    events = read(body, lines=lines).events
-    for index, event in enumerate(events):
-        if index in wrong:
-            assert isinstance(event, Rejected)
-            assert event.code == code
-            assert event.pointer.startswith(f"/{index}/")
-            assert ("Line" in event.detail) == lines
-        else:
-            assert isinstance(event, UsageEvent)
 
 
 @pytest.mark.parametrize(
@@ -237,7 +180,23 @@ def test_what_msgspec_would_let_through_is_not_believed(body: str) -> None:
 
 
 NAMES = st.text(st.characters(codec="utf-8"), max_size=4) | st.sampled_from(
-    ["a", "m/1", ":", '":', "\\", " ", "x ", "kt_", KEY, "é", "e\u0301", "\x7f", "=1"]
+    [
+        "a",
+        "m/1",
+        ":",
+        '":',
+        "\\",
+        " ",
+        "x ",
+        "kt_",
+        KEY,
+        FOREIGN_KEY,
+        "sk-1",
+        "é",
+        "e\u0301",
+        "\x7f",
+        "=1",
+    ]
 )
 QUANTITIES = st.integers(-2, 3) | st.sampled_from([10**12, 10**12 + 1, 2**70, 1.0, True, None, "1"])
 TIMES = st.sampled_from([

@@ -19,9 +19,10 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts.models import ApiKey, Organization, Project
-from metering import readings
+from metering import readings, rejections
 from metering.ingest import callers, decode, doorbell, pool
 from metering.ingest import door as the_door
+from metering.rejections import Which
 from tests import build
 from tests.meter import Door, Reply, apply_all, connect, empty_meter, make_body
 
@@ -243,6 +244,21 @@ class TestWhoMaySend:
         assert door.post(body(id="b", project="research")).status == 202
         assert door.post(body(id="c", project="default")).codes == ["unknown_project"]
         assert {event.project for event in readings.find_events(acme.pk)} == {"research"}
+
+    def test_a_conflict_with_another_projects_event_tells_nothing_of_it(
+        self, door: Door, acme: Organization
+    ) -> None:
+        side = build.make_project(organization=acme, slug="side")
+        row, text = build.make_key(organization=acme)
+        ApiKey.objects.filter(pk=row.pk).update(project=side)
+        door.post(body(id="a", model="of-research", usage={"input": 4711}, session="secret-run"))
+        reply = Door(text).post(body(id="a", model="m", usage={"input": 1}))
+        assert reply.codes == ["event_conflict"]
+        detail = reply.json["events"][0]["detail"]
+        assert "with other content: project. The first one stands." in detail
+        (kept,) = rejections.find(acme.pk, Which())
+        for secret in ("4711", "of-research", "secret-run"):
+            assert secret not in detail + kept.detail
 
     def test_two_organizations_never_collide(self, door: Door, globex: Organization) -> None:
         _, other = build.make_key(organization=globex)

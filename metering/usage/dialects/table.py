@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 Counts = Mapping[str, object]
 LEAVES_MAX = 200
+WORD_MAX = 8_192
 SHOWN_MAX = 80
 
 
@@ -59,11 +60,17 @@ def flat(usage: Mapping[str, object], *, prefix: str = "") -> dict[str, object]:
         path = f"{prefix}{name}"
         if isinstance(value, dict):
             leaves |= flat(value, prefix=f"{path}.")
+        elif isinstance(value, str) and len(value) > WORD_MAX:
+            detail = (
+                f"{path[:SHOWN_MAX]!a} has {len(value)} characters; at most {WORD_MAX} are looked "
+                "at. Send the provider's usage alone."
+            )
+            raise Unreadable("too_long", path, detail)
         elif value is not None:
             leaves[path] = value
         if len(leaves) > LEAVES_MAX:
             detail = f"usage holds more than {LEAVES_MAX} values. Send the provider's usage alone."
-            raise Unreadable("wrong_type", "", detail)
+            raise Unreadable("too_long", "", detail)
     return leaves
 
 
