@@ -344,6 +344,7 @@ def _ensure(code: str, now: datetime) -> Tariff:
             "name": preset.name,
             "currency": preset.currency,
             "description": preset.description,
+            "offered": True,
         },
     )
     _lock(tariff)

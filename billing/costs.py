@@ -22,10 +22,11 @@ from billing.rating.period import QUARTER, Period, quarter_hour
 from billing.rating.price_series import PriceSeries
 from billing.rating.rate import RatedLine
 from billing.rating.request_size import RequestSize
-from billing.rating.scope import Scope, When
+from billing.rating.scope import Scope
 from billing.rating.tariff import Allowance, RateComponent, Terms, parse
 from billing.rating.time_of_use import TimeOfUse
 from billing.rating.volume import Volume
+from billing.terms_in_words import allowance_words, condition_words, model_words, size_words
 from metering import readings
 
 WEEK = timedelta(days=7)
@@ -173,9 +174,9 @@ def _by_model(lines: Sequence[RatedLine], currency: str) -> list[ModelCost]:
 
 def _allowance_row(allowance: Allowance) -> PriceRow:
     return PriceRow(
-        models=_models(allowance.models, "any model"),
+        models=model_words(allowance.models, "any model"),
         registers=_registers(allowance.registers),
-        condition=f"the first {allowance.tokens:,} tokens of each billing period",
+        condition=allowance_words(allowance),
         price=Decimal(0),
         per=1,
         text="free",
@@ -186,7 +187,7 @@ def _component_rows(component: RateComponent, terms: Terms, everything: str) -> 
     for condition, price in _prices(component, terms):
         parts = [condition, *_guards(component)]
         yield PriceRow(
-            models=_models(component.models, everything),
+            models=model_words(component.models, everything),
             registers=_registers(component.registers),
             condition="; ".join(part for part in parts if part),
             price=price,
@@ -209,21 +210,18 @@ def _prices(component: RateComponent, terms: Terms) -> Iterator[tuple[str, Decim
         case Volume(steps=steps):
             ends = [step.start for step in steps[1:]]
             for step, end in zip(steps, [*ends, None], strict=True):
-                yield f"all of it, where a period comes to {_size(step.start, end)}", step.price
+                yield (
+                    f"all of it, where a period comes to {size_words(step.start, end)}",
+                    step.price,
+                )
         case RequestSize(tiers=tiers):
             ends = [tier.start for tier in tiers[1:]]
             for tier, end in zip(tiers, [*ends, None], strict=True):
-                yield f"input of the request {_size(tier.start, end)}", tier.price
+                yield f"input of the request {size_words(tier.start, end)}", tier.price
         case Package(size=size, price=price):
             yield f"a package of {size:,}, paid whole when it is opened", price
         case PriceSeries(prices=prices):
             yield "by the interval; the last price that is known", _last_known(prices)
-
-
-def _size(above: int, up_to: int | None) -> str:
-    if up_to is None:
-        return f"above {above:,}" if above else "any size"
-    return f"{above + 1:,} to {up_to:,}"
 
 
 def _last_known(prices: Sequence[Decimal | None]) -> Decimal:
@@ -271,12 +269,12 @@ def discount_sentences(agreement: Agreement) -> list[str]:
 def _discounted(scope: Scope) -> str:
     """In words, what a discount is on."""
     usage = _registers(scope.registers) if scope.registers else "everything"
-    parts = [f"{usage} of {_models(scope.models or ('*',), 'any model')}"]
+    parts = [f"{usage} of {model_words(scope.models or ('*',), 'any model')}"]
     if scope.regions is not None:
         parts.append("in " + ", ".join(scope.regions))
     if scope.service_classes is not None:
         parts.append("served as " + ", ".join(scope.service_classes))
-    return ", ".join([*parts, *_conditions(scope.when)])
+    return ", ".join([*parts, *condition_words(scope.when)])
 
 
 def _guards(component: RateComponent) -> Iterator[str]:
@@ -286,24 +284,7 @@ def _guards(component: RateComponent) -> Iterator[str]:
         yield "in " + ", ".join(component.regions)
     if component.service_classes is not None:
         yield "served as " + ", ".join(component.service_classes)
-    yield from _conditions(component.when)
-
-
-def _conditions(when: When) -> Iterator[str]:
-    if when.boundaries:
-        yield f"input of the request {_size(when.input_above, when.input_up_to)}"
-    if when.thinking is not None:
-        yield "with reasoning" if when.thinking else "without reasoning"
-    yield from (f"with {name.replace('_', ' ')}" for name in when.has)
-    yield from (f"without {name.replace('_', ' ')}" for name in when.lacks)
-
-
-def _models(models: Sequence[str], everything: str) -> str:
-    named = (
-        everything if model == "*" else f"{model[:-1]}…" if model.endswith("*") else model
-        for model in models
-    )
-    return ", ".join(named)
+    yield from condition_words(component.when)
 
 
 def _registers(registers: Sequence[str]) -> str:

@@ -116,6 +116,9 @@ def _of_usage(line: RatedLine) -> Iterator[str]:
         step = line.trace.get(name)
         if isinstance(step, dict):
             yield f"{noun} {step['number']} of {step['of']}"
+    modifiers = line.trace.get("modifiers")
+    if isinstance(modifiers, list):
+        yield from (f"x {modifier['factor']} ({modifier['code']})" for modifier in modifiers)
     if line.component.startswith(ALLOWANCE):
         yield f"free ({line.component.removeprefix(ALLOWANCE)})"
     if is_negotiated(line.trace):

@@ -17,15 +17,21 @@ from django.db.models.functions import Now
 
 from accounts.models import Organization, Project
 from billing.book import NegotiatedTerms, PriceProposal
+from billing.costbook import CatalogModel, CostImport, CostProposal, ModelAlias, ProviderCost
 from billing.instants import InstantRange
 
 __all__ = [
+    "CatalogModel",
+    "CostImport",
+    "CostProposal",
     "Invoice",
     "InvoiceLine",
     "InvoiceQuerySet",
     "InvoiceSeries",
+    "ModelAlias",
     "NegotiatedTerms",
     "PriceProposal",
+    "ProviderCost",
     "Quota",
     "QuotaAlert",
     "Subscription",
@@ -44,6 +50,10 @@ class Tariff(models.Model):
     name = models.CharField(max_length=120)
     description = models.TextField(blank=True)
     currency = models.CharField(max_length=3)
+    offered = models.BooleanField(
+        default=False,
+        help_text="every organization may see its prices and ask what it would pay on it",
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:

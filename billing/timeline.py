@@ -20,11 +20,16 @@ class _Holding(Protocol):
 _Row = TypeVar("_Row", bound=models.Model)
 
 
-def at(rows: models.QuerySet[_Row], moment: datetime) -> _Row | None:
-    """The row that holds at an instant; None where none does."""
+def holding(rows: models.QuerySet[_Row], moment: datetime) -> models.QuerySet[_Row]:
+    """The rows that hold at an instant."""
     return rows.filter(
         Q(valid_to=None) | Q(valid_to__gt=moment), withdrawn_at=None, valid_from__lte=moment
-    ).first()
+    )
+
+
+def at(rows: models.QuerySet[_Row], moment: datetime) -> _Row | None:
+    """The row that holds at an instant; None where none does."""
+    return holding(rows, moment).first()
 
 
 def before(rows: models.QuerySet[_Row], row: _Row) -> _Row | None:

@@ -2,9 +2,27 @@
 
 from django.contrib import admin
 
-from console import invoices, organizations, people, proposals, quotas, subscriptions, tariffs
+from console import (
+    costs,
+    invoices,
+    organizations,
+    people,
+    proposals,
+    quotas,
+    subscriptions,
+    tariffs,
+)
 
-__all__ = ["invoices", "organizations", "people", "proposals", "quotas", "subscriptions", "tariffs"]
+__all__ = [
+    "costs",
+    "invoices",
+    "organizations",
+    "people",
+    "proposals",
+    "quotas",
+    "subscriptions",
+    "tariffs",
+]
 
 admin.site.index_template = "console/index.html"
 admin.site.enable_nav_sidebar = True

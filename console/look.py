@@ -72,6 +72,17 @@ UNFOLD: dict[str, Any] = {
                 ],
             },
             {
+                "title": "What it costs us",
+                "items": [
+                    _page("Models", "category", "admin:billing_catalogmodel_changelist"),
+                    _page("Costs", "payments", "admin:billing_providercost_changelist"),
+                    _page("Costs proposed", "rule", "admin:billing_costproposal_changelist"),
+                    _page("Imports", "upload", "admin:billing_costimport_changelist"),
+                    _page("Margin", "trending_up", "console:margin"),
+                    _page("Without a price", "money_off", "console:unpriced"),
+                ],
+            },
+            {
                 "title": "Billing",
                 "items": [
                     _page("Invoices", "receipt_long", "admin:billing_invoice_changelist"),

@@ -9,6 +9,7 @@ from django import forms
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils.html import format_html
 from unfold.contrib.filters.admin import ChoicesCheckboxFilter, RangeDateTimeFilter
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
@@ -41,7 +42,7 @@ class PriceProposalAdmin(StaffAdmin):
     fields = (
         "subject_link", ("shown_state", "decision"), ("proposed_by", "proposed_at"),
         ("decided_by", "decided_at"), "reason", ("how", "valid_from"), "source", "shown_jumps",
-        "shown_changes", "shown_document", "digest",
+        "shown_changes", "shown_document", "shown_digest",
     )  # fmt: skip
     readonly_fields = ("subject_link", "shown_state", "shown_jumps", "shown_changes",
                        "shown_document")  # fmt: skip
@@ -77,6 +78,10 @@ class PriceProposalAdmin(StaffAdmin):
     @display(description="Document")
     def shown_document(self, proposal: PriceProposal) -> str:
         return document(proposal.document)
+
+    @display(description="Digest")
+    def shown_digest(self, proposal: PriceProposal) -> str:
+        return format_html('<code class="kt-digest">{}</code>', proposal.digest)
 
     def has_decide_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         others = _open(object_id).exclude(proposed_by=request.user.pk)

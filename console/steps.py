@@ -21,9 +21,11 @@ from accounts.models import User
 from accounts.refusals import Refusal
 from billing.allowance import QuotaRefused
 from billing.catalog import TariffRefused
+from billing.feeds.listing import FeedRefused
 from billing.invoicing import InvoiceRefused, PeriodsDoNotTile
 from billing.rating.tariff import TariffInvalid
 from billing.subscriptions import SubscriptionRefused
+from billing.upstream import CostRefused
 from console.entrance import actor_of
 
 REFUSALS = (
@@ -34,6 +36,8 @@ REFUSALS = (
     InvoiceRefused,
     PeriodsDoNotTile,
     QuotaRefused,
+    CostRefused,
+    FeedRefused,
 )
 
 
@@ -110,8 +114,9 @@ def ask(
     actor: who may act by a permission; left out, a superuser or nobody.
     """
     actor = actor or actor_of(request)
-    form = form_class(request.POST if request.method == "POST" else None)
-    if request.method == "POST" and form.is_valid():
+    posted = request.method == "POST"
+    form = form_class(request.POST if posted else None, request.FILES if posted else None)
+    if posted and form.is_valid():
         try:
             with transaction.atomic():
                 said = do(form.cleaned_data, actor, timezone.now())

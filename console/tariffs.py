@@ -15,6 +15,7 @@ from unfold.decorators import action, display
 from accounts import audit
 from billing import catalog, costs
 from billing.models import Tariff, TariffVersion
+from billing.terms_in_words import charge_sentences, modifier_sentences
 from console.entrance import may_with
 from console.publishing import PUBLISH, TermsFields, sentences
 from console.staff import ReadOnlyInline, StaffAdmin, document, link
@@ -56,14 +57,14 @@ class DescribeTariffForm(StepForm):
 
     class Meta:
         model = Tariff
-        fields = ("name", "description")
+        fields = ("name", "description", "offered")
 
     def step(self) -> Tariff:
         tariff = Tariff.objects.get(pk=self.instance.pk)
-        before = {"name": tariff.name, "description": tariff.description}
-        tariff.name = self.cleaned_data["name"]
-        tariff.description = self.cleaned_data["description"]
-        tariff.save(update_fields=["name", "description"])
+        before = {name: getattr(tariff, name) for name in self.Meta.fields}
+        for name in self.Meta.fields:
+            setattr(tariff, name, self.cleaned_data[name])
+        tariff.save(update_fields=list(self.Meta.fields))
         audit.record(
             "tariff.described",
             subject=tariff.code,
@@ -97,7 +98,19 @@ class TariffAdmin(StaffAdmin):
     search_fields = ("code", "name", "description")
     readonly_fields = ("code", "currency", "created_at", "prices")
     fieldsets = (
-        (None, {"fields": ("name", "description", ("code", "currency"), "created_at", "prices")}),
+        (
+            None,
+            {
+                "fields": (
+                    "name",
+                    "description",
+                    "offered",
+                    ("code", "currency"),
+                    "created_at",
+                    "prices",
+                )
+            },
+        ),
     )
     add_fieldsets = (
         (None, {"fields": (("code", "currency"), "name", "description")}),
@@ -194,5 +207,10 @@ class TariffVersionAdmin(StaffAdmin):
 def _price_table(version: TariffVersion | None) -> str:
     if version is None:
         return "-"
-    context = {"version": version, "rows": costs.price_table(version.document)}
+    terms = catalog.terms_of(version)
+    context = {
+        "version": version,
+        "rows": costs.price_table(terms),
+        "besides": modifier_sentences(terms) + charge_sentences(terms),
+    }
     return render_to_string("console/prices.html", context)

@@ -3,7 +3,7 @@
 from django.urls import path
 from django.views.generic import RedirectView
 
-from console import backfills, closing, entrance, events, pipeline, publishing
+from console import backfills, closing, entrance, events, margins, pipeline, publishing
 
 app_name = "console"
 urlpatterns = [
@@ -19,6 +19,8 @@ urlpatterns = [
     path("pipeline/<int:organization_id>/<int:batch_id>/retry/", pipeline.retry, name="retry"),
     path("tariffs/<int:tariff_id>/publish/", publishing.publish, name="publish"),
     path("subscriptions/<int:subscription_id>/negotiate/", publishing.negotiate, name="negotiate"),
+    path("margin/", margins.margins, name="margin"),
+    path("unpriced/", margins.without_price, name="unpriced"),
     path("close/", closing.due, name="due"),
     path("close/<int:subscription_id>/", closing.close, name="close"),
     path("close/<int:subscription_id>/now/", closing.close_now, name="close_now"),

@@ -18,17 +18,19 @@ from accounts.permissions import Action
 from billing import catalog, negotiations, subscriptions
 from billing.models import TariffVersion
 from billing.rating import money
+from billing.rating.event import Event
+from billing.rating.events import rate_events
 from billing.rating.line import UNPRICED
-from billing.rating.period import QUARTER, Period, quarter_hour
-from billing.rating.rate import PricedTerms, RatedLine, Usage, rate
-from billing.rating.tariff import REQUESTS, Terms
+from billing.rating.period import QUARTER, TIME_BASES, Period, quarter_hour
+from billing.rating.rate import PricedTerms, RatedLine
+from billing.rating.tariff import Terms
 from metering import readings
 from portal.door import Entry, member_page
 
 REGISTERS = ("input", "cache_read", "cache_write", "output", "reasoning")
 TOKENS_MAX = 10**9
 MANY = 1_000
-FIELDS = ("model", *REGISTERS, "at")
+FIELDS = ("model", *REGISTERS, "service_class", "at")
 
 
 class RequestForm(forms.Form):
@@ -36,6 +38,12 @@ class RequestForm(forms.Form):
 
     model = forms.CharField(
         max_length=128, widget=forms.TextInput(attrs={"list": "models", "autocomplete": "off"})
+    )
+    service_class = forms.CharField(
+        max_length=40,
+        required=False,
+        label="Served as",
+        widget=forms.TextInput(attrs={"list": "classes", "autocomplete": "off"}),
     )
     at = forms.DateTimeField(
         required=False,
@@ -60,7 +68,7 @@ class RequestForm(forms.Form):
                 initial=initial,
                 label=readings.register_label(register),
             )
-        self.order_fields(["model", *REGISTERS, "at"])
+        self.order_fields(FIELDS)
         self._zone = entry.zone
 
     def clean_at(self) -> datetime:
@@ -73,7 +81,7 @@ class Cost:
     """What the request costs before any allowance, at the first step of volume prices."""
 
     version: TariffVersion
-    lines: list[tuple[str, RatedLine]]
+    lines: list[tuple[str, RatedLine, str]]  # the kind of token, the line, what made its price
     amount: Decimal
     number: int
     many: Decimal
@@ -109,7 +117,7 @@ def cost(entry: Entry, form: RequestForm) -> Cost | None:
     amount = money.total(line.amount for line in lines)
     return Cost(
         version=version,
-        lines=[(readings.register_label(line.register), line) for line in lines],
+        lines=[(readings.register_label(line.register), line, _notes(line)) for line in lines],
         amount=amount,
         number=MANY,
         many=_times(amount, MANY),
@@ -124,12 +132,32 @@ def _times(amount: Decimal, number: int) -> Decimal:
 
 
 def _rate(asked: Mapping[str, object], at: datetime, terms: Terms, version: str) -> list[RatedLine]:
+    """Rate one request as an event is rated: the tier of its whole input, its hour, what it was."""
+    usage = {name: asked[name] for name in REGISTERS if asked.get(name)}
+    event = Event(
+        id="",
+        occurred_at=at,
+        model=str(asked["model"]),
+        usage={name: int(str(quantity)) for name, quantity in usage.items()},
+        service_class=str(asked.get("service_class") or ""),
+    )
     start = quarter_hour(at)
-    quantities = {register: asked.get(register) or 0 for register in REGISTERS} | {REQUESTS: 1}
-    usage = [
-        Usage(start, start + QUARTER, str(asked["model"]), register, "", "", quantity)
-        for register, quantity in quantities.items()
-        if isinstance(quantity, int) and quantity
-    ]
-    plain = replace(terms, allowances=())
-    return rate(usage, [PricedTerms(version, Period(start, start + QUARTER), plain)])
+    plain = replace(terms, allowances=(), charges=(), time_basis=TIME_BASES[0])
+    return rate_events([event], [PricedTerms(version, Period(start, start + QUARTER), plain)])
+
+
+def _notes(line: RatedLine) -> str:
+    """What made the price: the tier of the whole request, and what the listed price was times."""
+    tier, factors = line.trace.get("tier"), line.trace.get("modifiers")
+    parts = [f"tier {tier['number']} of {tier['of']}"] if isinstance(tier, dict) else []
+    if isinstance(factors, list):
+        parts.append(f"{line.trace['base_price']} listed")
+        parts += [f"x {factor['factor']} ({factor['code']})" for factor in factors]
+    return ", ".join(parts)
+
+
+def service_classes(terms: Terms) -> list[str]:
+    """The service classes that make a difference, in the order of the document."""
+    named = [one.service_classes for one in terms.components]
+    named += [one.scope.service_classes for one in terms.modifiers]
+    return list(dict.fromkeys(name for names in named for name in names or ()))

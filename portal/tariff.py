@@ -17,7 +17,9 @@ from billing import catalog, costs, negotiations, subscriptions
 from billing.costs import PriceRow
 from billing.models import Tariff, TariffVersion
 from billing.rating.graduated import Graduated
+from billing.rating.price_series import PriceSeries
 from billing.rating.tariff import Terms
+from billing.terms_in_words import allowance_words, charge_sentences, modifier_sentences
 from portal import calculator, price_history, week
 from portal.calculator import RequestForm
 from portal.door import Entry, member_page
@@ -58,14 +60,18 @@ def show(request: HttpRequest, entry: Entry) -> HttpResponse:
         "current": _version(version, terms),
         "announced": _announced(subscription.tariff, listed, now),
         "period": subscriptions.open_period(subscription, now),
-        "allowances": terms.allowances,
+        "allowances": [(one, allowance_words(one)) for one in terms.allowances],
+        "modifiers": modifier_sentences(terms),
+        "charges": charge_sentences(terms),
         "by_volume": any(isinstance(part.shape, Graduated) for part in terms.components),
+        "by_interval": any(isinstance(part.shape, PriceSeries) for part in terms.components),
         "week": week.strip(terms.calendar, now) if terms.calendar else None,
         "now": now,
         "form": form,
         "result": calculator.cost(entry, form),
         "currency": subscription.tariff.currency,
         "models": _named_models(terms),
+        "classes": calculator.service_classes(terms),
         "agreed": negotiations.at(subscription, now),
         "discounts": costs.discount_sentences(negotiations.agreement_at(subscription, now)),
         "history": price_history.of(subscription, now),

@@ -138,7 +138,12 @@ def load_of(events: Iterable[Event]) -> dict[str, dict[datetime, int]]:
     """Return each meter's tokens by the minute in which its requests ended."""
     load: dict[str, dict[datetime, int]] = {}
     for event in events:
-        minute = event.at("request_end").replace(second=0, microsecond=0)
-        of_meter = load.setdefault(event.meter, {})
-        of_meter[minute] = of_meter.get(minute, 0) + event.tokens
+        add_load(load, event)
     return load
+
+
+def add_load(load: dict[str, dict[datetime, int]], event: Event) -> None:
+    """Add one event's tokens to the load of its meter."""
+    minute = event.at("request_end").replace(second=0, microsecond=0)
+    of_meter = load.setdefault(event.meter, {})
+    of_meter[minute] = of_meter.get(minute, 0) + event.tokens

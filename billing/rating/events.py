@@ -24,7 +24,7 @@ def usage_of(events: Iterable[Event], stretches: Sequence[PricedTerms]) -> list[
     ValueError for an event outside the stretches.
     """
     sizes = boundaries(stretches)
-    return [item for event in events for item in _usage(event, stretches, sizes)]
+    return [item for event in events for item in usage_of_one(event, stretches, sizes)]
 
 
 def rate_events(
@@ -37,7 +37,10 @@ def rate_events(
     return rate(usage_of(events, stretches), stretches, drained=drained)
 
 
-def _usage(event: Event, stretches: Sequence[PricedTerms], sizes: frozenset[int]) -> list[Usage]:
+def usage_of_one(
+    event: Event, stretches: Sequence[PricedTerms], sizes: frozenset[int]
+) -> list[Usage]:
+    """Return what one event adds to the readings. ValueError if it lies outside the stretches."""
     start = quarter_hour(_instant(event, stretches))
     band = band_of(event.input_tokens, sizes)
     return [

@@ -1,6 +1,8 @@
 """`manage.py rate`: a tariff and a file of events in, lines and totals out, and no database."""
 
 import json
+from datetime import UTC, datetime
+from decimal import Decimal
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,12 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
+from billing.rating.document import Field
+from billing.rating.event import read_event
+from billing.rating.gathering import Gathered, Outcome
+from billing.rating.period import Period
+from billing.rating.tariff import parse
+from billing.rating.usage import PricedTerms
 from tests.pure.tariffs import component, tiers
 
 TARIFF = {
@@ -147,3 +155,43 @@ def test_a_wrong_argument_is_refused_in_words(tmp_path: Path) -> None:
     ):
         with pytest.raises(CommandError, match=why):
             run(tmp_path, [event(1)], argument)
+
+
+def test_a_fault_is_named_with_its_line(tmp_path: Path) -> None:
+    for text, why in (
+        ('{"id": "x"', "line 2: no JSON"),
+        ('{"id": "x", "id": "y"}', "line 2: an object has the key 'id' twice"),
+        ('{"id": NaN}', "line 2: NaN is no JSON number"),
+        ('{"id": "x"}', "line 2: /model: is missing"),
+        ("[1]", "line 2: the document: must be an object"),
+    ):
+        with pytest.raises(CommandError, match=why):
+            run(tmp_path, [event(1), text])
+
+
+def test_a_line_without_an_end_does_not_fill_the_memory(tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match="line 1: longer than 1,048,576 bytes"):
+        run(tmp_path, ["x" * 2_000_000])
+
+
+def test_the_same_event_with_its_registers_in_another_order_is_a_replay(tmp_path: Path) -> None:
+    other = event(1, usage={"output": 1_000, "input": 32_000})
+    found = json.loads(run(tmp_path, [event(1), other], "--format=json"))
+    assert (found["events"], found["duplicates"], found["conflicts"]) == (1, 1, 0)
+
+
+def test_events_are_forgotten_once_they_are_summed(tmp_path: Path) -> None:
+    """What is kept does not grow with what an event says."""
+    terms = parse(TARIFF)
+    month = Period(datetime(2026, 9, 1, tzinfo=UTC), datetime(2026, 10, 1, tzinfo=UTC))
+    found = Gathered(month, [PricedTerms("T", month, terms)])
+    for number in range(100):
+        assert found.add(read_event(Field(event(number)))) is Outcome.TAKEN
+    assert not found.kept
+    assert len(found.sums) == 3  # two registers and the count of requests, in one quarter-hour
+    assert found.counts[Outcome.TAKEN] == 100
+
+
+def test_the_steps_together_are_the_total(tmp_path: Path) -> None:
+    found = json.loads(run(tmp_path, [event(1)], "--format=json", "--tax-percent=6"))
+    assert sum(Decimal(step["amount"]) for step in found["steps"]) == Decimal(found["total"])

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 import time_machine
@@ -18,7 +19,8 @@ from django.utils import timezone
 
 from accounts import api_keys, memberships, organizations, people, projects
 from accounts.models import ApiKey, AuditEntry, Organization, Role, User
-from billing import allowance, invoicing, negotiations, proposals
+from billing import allowance, invoicing, negotiations, proposals, upstream
+from billing.feeds.listing import Listed, Listing
 from billing.models import Invoice, Quota, Subscription, Tariff
 from billing.rating.period import Period
 from console import health
@@ -31,7 +33,14 @@ SEPTEMBER = datetime(2026, 9, 1, tzinfo=UTC)
 OCTOBER = datetime(2026, 10, 1, tzinfo=UTC)
 NOVEMBER = datetime(2026, 11, 1, tzinfo=UTC)
 CANARY = "canary-of-acme"
-OWN_PAGES = ["/console/", "/console/pipeline/", "/console/events/", "/console/close/"]
+OWN_PAGES = [
+    "/console/",
+    "/console/pipeline/",
+    "/console/events/",
+    "/console/close/",
+    "/console/margin/",
+    "/console/unpriced/",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +88,10 @@ def cloud(acme: Organization, alice: User, root: User, now: datetime) -> Subscri
         subscription, {"discounts": [{"code": "d", "percent": "95"}]}, OCTOBER, "continue",
         reason=CANARY, source=CANARY, actor=root, now=now,
     )  # fmt: skip
+    cost = Listed("up", CANARY, "input", Decimal(1))
+    listing = Listing("list", "1", "d" * 64, (cost,), (), ())
+    made = upstream.propose(listing, actor=root, now=now)
+    upstream.approve([made.proposals.get().pk], actor=root, now=now)
     september = invoicing.draft(subscription, Period(SEPTEMBER, OCTOBER))
     invoicing.issue(september, now)
     Subscription.objects.filter(pk=subscription.pk).update(next_close_at=NOVEMBER)

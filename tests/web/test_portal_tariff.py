@@ -62,7 +62,7 @@ def tariff(acme: Organization) -> Tariff:
 
 def test_a_buyer_reads_prices_steps_times_and_what_is_free(tariff: Tariff, bob: User) -> None:
     page = text_of(signed_in(bob), TARIFF)
-    assert "The first 1,000,000 tokens of each period are free, for small." in page
+    assert "Free are the first 1,000,000 tokens of each billing period, for small." in page
     assert "It is peak now; off-peak begins Nov 18, 2026, 18:00 there." not in page
     # 10:07 UTC is 18:07 in Shanghai: the afternoon's peak is just over.
     assert "It is off-peak now; peak begins Nov 19, 2026, 09:00 there." in page
@@ -207,3 +207,32 @@ def test_what_changed_in_the_prices_is_listed_from_when(alice: User, tariff: Tar
     page = text_of(signed_in(alice), TARIFF)
     assert "component out, price: 6 becomes 7.50 (+25.0%)." in page
     assert str(version) in page
+
+
+def test_the_calculator_knows_the_tier_of_the_whole_request_and_every_factor(
+    acme: Organization, alice: User
+) -> None:
+    """40,000 tokens of input, cached ones included, are above 32,000: all of them at that tier."""
+    tiers = [{"above": 0, "price": "1"}, {"above": 32_000, "price": "2"}]
+    component = {"code": "in", "models": ["*"], "registers": ["input", "cache_read"]}
+    document = {
+        "currency": "USD",
+        "components": [{**component, "shape": "request_size", "per": 10**6, "tiers": tiers}],
+        "modifiers": [
+            {
+                "code": "batch",
+                "kind": "service_class",
+                "service_classes": ["batch"],
+                "factor": "0.5",
+            }
+        ],
+        "charges": [{"code": "plan", "kind": "standing", "each": "day", "price": "1.5"}],
+    }
+    tariff = build.make_tariff(document=document)
+    build.make_subscription(organization=acme, starts_at=OCTOBER, tariff=tariff)
+    asked = "?model=m&input=10000&cache_read=30000&output=0&service_class=batch"
+    page = text_of(signed_in(alice), f"{TARIFF}{asked}")
+    assert "$0.04 1,000 such requests: $40.00" in page
+    assert "30,000 at $1.00 per 1,000,000: tier 2 of 2, 2 listed, x 0.5 (batch) $0.03" in page
+    assert "Standing charge (plan): 1.50 USD for each local day." in page
+    assert "x 0.5 for what is served as batch (batch)." in page

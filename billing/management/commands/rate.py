@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import json
+import sys
 from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,30 +15,32 @@ from zoneinfo import ZoneInfo
 
 from django.core.management.base import BaseCommand, CommandError
 
-from billing.rating.bill import Bill, bill_events, load_of
+from billing.rating import statement, strict_json
+from billing.rating.bill import Bill
 from billing.rating.charge import Facts, read_facts
 from billing.rating.document import Field, TariffInvalid
-from billing.rating.event import Distinct, Event, distinct, read_event
+from billing.rating.event import Event, read_event
+from billing.rating.gathering import Gathered, Outcome, gathered
 from billing.rating.line import RatedLine
 from billing.rating.money import from_minor, written
 from billing.rating.period import Period, calendar_month, day_of
 from billing.rating.rate import PricedTerms, sentences
+from billing.rating.statement import COLUMNS, Counted
 from billing.rating.tariff import Terms, parse
 
-COLUMNS = (
-    "version", "component", "model", "register", "bucket", "step", "quantity", "unit_price", "per",
-    "amount",
-)  # fmt: skip
+STDIN = "-"
+LINE_BYTES_MAX = 1_048_576
+SHOWN = ("component", "model", "register", "bucket", "quantity", "unit_price", "per", "amount")
+RIGHT = {"quantity", "unit_price", "per", "amount"}
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What the command line asks for, read and checked."""
+class Rated:
+    """A bill, what it is of, and how many events it was made from."""
 
-    stretches: Sequence[PricedTerms]
-    events: Distinct
+    bill: Bill
     period: Period
-    facts: Facts
+    counted: Counted
 
 
 class Command(BaseCommand):
@@ -54,7 +56,9 @@ class Command(BaseCommand):
             help="a tariff document; again with @INSTANT for a version that follows from then on",
         )
         parser.add_argument(
-            "--events", required=True, help="events as the API takes them, one JSON object a line"
+            "--events",
+            required=True,
+            help="events as the API takes them, one JSON object a line; - reads them from stdin",
         )
         parser.add_argument("--from", dest="start", help="a local date or an instant with offset")
         parser.add_argument("--to", dest="end", help="the same, excluded; both left out: the month")
@@ -66,57 +70,63 @@ class Command(BaseCommand):
 
     def handle(self, *args: object, **options: Any) -> None:
         try:
-            asked = _asked(options)
-            found = bill_events(
-                asked.events.events, asked.stretches, asked.facts,
-                tax_percent=options["tax_percent"],
-            )  # fmt: skip
+            rated = _rated(options)
         except TariffInvalid as refused:
             raise CommandError(str(refused)) from None
         except (OSError, ValueError) as wrong:
             raise CommandError(f"{wrong}. Nothing was rated.") from None
         match options["format"]:
             case "json":
-                document = _document(found, asked, explain=options["explain"])
-                self.stdout.write(json.dumps(document, indent=2))
+                document = statement.statement(
+                    rated.bill, rated.period, rated.counted, explain=options["explain"]
+                )
+                self.stdout.write(statement.written(document), ending="")
             case "csv":
-                self._csv(found)
+                writer = csv.writer(self.stdout)
+                writer.writerow(COLUMNS)
+                writer.writerows(statement.row(line) for line in rated.bill.lines)
             case _:
-                for line in _table(found, asked, explain=options["explain"]):
+                for line in _table(rated, explain=options["explain"]):
                     self.stdout.write(line)
-
-    def _csv(self, found: Bill) -> None:
-        writer = csv.writer(self.stdout)
-        writer.writerow(COLUMNS)
-        writer.writerows(_row(line) for line in found.lines)
 
 
 def percentage(text: str) -> Decimal:
     return Field(text).price()
 
 
-def _asked(options: dict[str, Any]) -> Asked:
+def _rated(options: dict[str, Any]) -> Rated:
     try:
         zone = ZoneInfo(options["zone"])
     except (KeyError, ValueError, OSError):
         raise ValueError(f"{options['zone']} is no IANA time zone; name one such as UTC") from None
-    events = distinct(_events(Path(options["events"])))
-    period = _period(options["start"], options["end"], zone, events.events)
+    period = _period(options["start"], options["end"], zone, options["events"])
     stretches = _stretches(options["tariff"], period)
-    inside = [event for event in events.events if event.at("request_start") in period]
-    facts = _facts(options["facts"], zone, inside)
-    return Asked(stretches, Distinct(inside, events.duplicates, events.conflicts), period, facts)
+    found = gathered(_events(options["events"]), period, stretches)
+    facts = _facts(options["facts"], zone, found)
+    bill = found.bill(facts, tax_percent=options["tax_percent"])
+    counts = found.counts
+    counted = Counted(counts[Outcome.TAKEN], counts[Outcome.DUPLICATE], counts[Outcome.CONFLICT])
+    return Rated(bill, period, counted)
 
 
-def _events(path: Path) -> Iterator[Event]:
-    for number, text in enumerate(path.read_text().splitlines(), start=1):
-        if text.strip():
-            try:
-                yield read_event(Field(json.loads(text)))
-            except TariffInvalid as refused:
-                raise ValueError(f"{path}, line {number}: {refused}") from None
-            except json.JSONDecodeError as wrong:
-                raise ValueError(f"{path}, line {number}: no JSON ({wrong})") from None
+def _events(path: str) -> Iterator[Event]:
+    """Read events line by line: the file may be larger than memory."""
+    name = "stdin" if path == STDIN else path
+    with sys.stdin.buffer if path == STDIN else Path(path).open("rb") as lines:
+        number = 0
+        while line := lines.readline(LINE_BYTES_MAX + 1):
+            number += 1
+            if len(line) > LINE_BYTES_MAX:
+                raise ValueError(f"{name}, line {number}: longer than {LINE_BYTES_MAX:,} bytes")
+            if line.strip():
+                yield _event(line, f"{name}, line {number}")
+
+
+def _event(line: bytes, where: str) -> Event:
+    try:
+        return read_event(Field(strict_json.read(line)))
+    except (TariffInvalid, strict_json.NotStrict) as refused:
+        raise ValueError(f"{where}: {refused}") from None
 
 
 def _stretches(tariffs: Sequence[str], period: Period) -> list[PricedTerms]:
@@ -134,12 +144,18 @@ def _stretches(tariffs: Sequence[str], period: Period) -> list[PricedTerms]:
 
 
 def _terms(path: Path) -> Terms:
+    source = _document(path)
     try:
-        return parse(json.loads(path.read_text()))
+        return parse(source)  # type: ignore[arg-type]  # what is no object is refused by name
     except TariffInvalid as refused:
         raise ValueError(f"{path}: {refused}") from None
-    except json.JSONDecodeError as wrong:
-        raise ValueError(f"{path}: no JSON ({wrong})") from None
+
+
+def _document(path: Path) -> object:
+    try:
+        return strict_json.read(path.read_bytes())
+    except strict_json.NotStrict as wrong:
+        raise ValueError(f"{path}: {wrong}") from None
 
 
 def _version(text: str, period: Period) -> tuple[datetime, Path]:
@@ -149,11 +165,14 @@ def _version(text: str, period: Period) -> tuple[datetime, Path]:
     return Field(instant).instant(), Path(path)
 
 
-def _period(start: str | None, end: str | None, zone: ZoneInfo, events: Sequence[Event]) -> Period:
+def _period(start: str | None, end: str | None, zone: ZoneInfo, events: str) -> Period:
     if start is None and end is None:
-        if not events:
+        if events == STDIN:
+            raise ValueError("events from stdin are read once: name --from and --to")
+        earliest = min((one.at("request_start") for one in _events(events)), default=None)
+        if earliest is None:
             raise ValueError("there is no event to take the month of: name --from and --to")
-        return calendar_month(zone, min(event.at("request_start") for event in events))
+        return calendar_month(zone, earliest)
     if start is None or end is None:
         raise ValueError("name both --from and --to, or neither")
     return Period(_edge(start, zone), _edge(end, zone))
@@ -166,73 +185,42 @@ def _edge(text: str, zone: ZoneInfo) -> datetime:
     return day_of(zone, date.fromisoformat(text)).start
 
 
-def _facts(path: str | None, zone: ZoneInfo, events: Sequence[Event]) -> Facts:
-    facts = Facts(zone, load=load_of(events))
-    return facts if path is None else read_facts(Field(json.loads(Path(path).read_text())), facts)
+def _facts(path: str | None, zone: ZoneInfo, found: Gathered) -> Facts:
+    facts = Facts(zone, load=found.load)
+    return facts if path is None else read_facts(Field(_document(Path(path))), facts)
 
 
-def _row(line: RatedLine) -> list[str]:
-    return [f"{getattr(line, name):f}" if isinstance(getattr(line, name), Decimal)
-            else str(getattr(line, name)) for name in COLUMNS]  # fmt: skip
-
-
-def _document(found: Bill, asked: Asked, *, explain: bool) -> dict[str, object]:
-    lines = []
-    for line in found.lines:
-        shown: dict[str, object] = dict(zip(COLUMNS, _row(line), strict=True))
-        shown |= {"quantity": line.quantity, "step": line.step, "per": line.per}
-        shown["trace"] = line.trace
-        lines.append(shown | ({"why": sentences(line, found.currency)} if explain else {}))
-    return {
-        "currency": found.currency,
-        "from": asked.period.start.isoformat(),
-        "to": asked.period.end.isoformat(),
-        "lines": lines,
-        "net": _money(found.net_minor, found),
-        "tax": _money(found.tax_minor, found),
-        "total": _money(found.total_minor, found),
-        "events": len(asked.events.events),
-        "duplicates": asked.events.duplicates,
-        "conflicts": len(asked.events.conflicts),
-    }
-
-
-def _money(minor: int, found: Bill) -> str:
-    return f"{from_minor(minor, found.currency):f}"
-
-
-def _table(found: Bill, asked: Asked, *, explain: bool) -> Iterator[str]:
-    shown = ("component", "model", "register", "bucket", "quantity", "unit_price", "per", "amount")
-    rows = [shown, *(_cells(line, shown) for line in found.lines)]
-    widths = [max(len(row[place]) for row in rows) for place in range(len(shown))]
-    right = {"quantity", "unit_price", "per", "amount"}
+def _table(rated: Rated, *, explain: bool) -> Iterator[str]:
+    rows = [SHOWN, *(_cells(line) for line in rated.bill.lines)]
+    widths = [max(len(row[place]) for row in rows) for place in range(len(SHOWN))]
     for number, row in enumerate(rows):
         yield "  ".join(
-            cell.rjust(width) if name in right else cell.ljust(width)
-            for name, cell, width in zip(shown, row, widths, strict=True)
+            cell.rjust(width) if name in RIGHT else cell.ljust(width)
+            for name, cell, width in zip(SHOWN, row, widths, strict=True)
         ).rstrip()
         if explain and number:
-            for sentence in sentences(found.lines[number - 1], found.currency):
+            for sentence in sentences(rated.bill.lines[number - 1], rated.bill.currency):
                 yield f"    {sentence}"
     yield ""
-    yield from _totals(found, asked)
+    yield from _totals(rated)
 
 
-def _cells(line: RatedLine, shown: Sequence[str]) -> tuple[str, ...]:
-    of = dict(zip(COLUMNS, _row(line), strict=True))
+def _cells(line: RatedLine) -> tuple[str, ...]:
+    of = dict(zip(COLUMNS, statement.row(line), strict=True))
     of |= {"quantity": f"{line.quantity:,}", "per": f"{line.per:,}"}
-    return tuple(of[name] for name in shown)
+    return tuple(of[name] for name in SHOWN)
 
 
-def _totals(found: Bill, asked: Asked) -> Iterator[str]:
-    start, end = (f"{one:%Y-%m-%d %H:%M}" for one in (asked.period.start, asked.period.end))
-    yield f"{len(asked.events.events):,} events from {start} to {end} UTC"
-    if asked.events.duplicates or asked.events.conflicts:
+def _totals(rated: Rated) -> Iterator[str]:
+    start, end = (f"{one:%Y-%m-%d %H:%M}" for one in (rated.period.start, rated.period.end))
+    counted, bill = rated.counted, rated.bill
+    yield f"{counted.events:,} events from {start} to {end} UTC"
+    if counted.duplicates or counted.conflicts:
         yield (
-            f"{asked.events.duplicates:,} duplicates left out; {len(asked.events.conflicts):,} "
+            f"{counted.duplicates:,} duplicates left out; {counted.conflicts:,} "
             "with a known id and other facts left out"
         )
-    yield f"net    {written(from_minor(found.net_minor, found.currency), found.currency)}"
-    if found.tax_minor:
-        yield f"tax    {written(from_minor(found.tax_minor, found.currency), found.currency)}"
-    yield f"total  {written(from_minor(found.total_minor, found.currency), found.currency)}"
+    yield f"net    {written(from_minor(bill.net_minor, bill.currency), bill.currency)}"
+    if bill.tax_minor:
+        yield f"tax    {written(from_minor(bill.tax_minor, bill.currency), bill.currency)}"
+    yield f"total  {written(from_minor(bill.total_minor, bill.currency), bill.currency)}"

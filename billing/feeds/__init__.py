@@ -1,0 +1,1 @@
+"""What others publish about upstream prices, read strictly: values in, values out, no database."""
