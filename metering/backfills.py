@@ -47,6 +47,7 @@ class Counts:
     conflict: int = 0
     rejected: int = 0
     by_state: Mapping[str, int] = field(default_factory=dict)  # accepted ones, by batch state
+    voided: int = 0  # of those in applied batches: taken back one by one
 
     @property
     def not_taken(self) -> int:
@@ -56,7 +57,8 @@ class Counts:
     @property
     def applied(self) -> int:
         """How many are in the readings now."""
-        return self.by_state.get("applied", 0) + self.by_state.get("reverting", 0)
+        in_batches = self.by_state.get("applied", 0) + self.by_state.get("reverting", 0)
+        return in_batches - self.voided
 
 
 _OPENING = 0x6B75_0000_0000_0000  # a lock per organization; its number is added
@@ -264,6 +266,19 @@ COUNTS = """
       ON batch.organization_id = asked.organization_id AND batch.backfill_id = asked.id
     GROUP BY batch.organization_id, batch.backfill_id, batch.state
 """
+VOIDED = """
+    SELECT batch.organization_id, batch.backfill_id, count(*)
+    FROM unnest(%s::bigint[], %s::bigint[]) AS asked (organization_id, id)
+    JOIN metering_ingestbatch batch
+      ON batch.organization_id = asked.organization_id AND batch.backfill_id = asked.id
+     AND batch.state IN ('applied', 'reverting')
+    JOIN metering_void void
+      ON void.organization_id = batch.organization_id AND void.target_batch_id = batch.id
+    JOIN metering_ingestbatch taker
+      ON taker.organization_id = void.organization_id AND taker.id = void.batch_id
+     AND taker.state = 'applied'
+    GROUP BY batch.organization_id, batch.backfill_id
+"""
 USAGE = """
     SELECT one.key, sum(one.value::numeric)
     FROM metering_ingestbatch batch
@@ -286,7 +301,10 @@ def counts(of: Sequence[Backfill]) -> dict[tuple[int, int], Counts]:
         )
         totals[key] = (submitted, accepted, duplicate, conflict, rejected)
         by_state[key][state] = int(sums[1])
-    return {key: Counts(*totals[key], by_state=by_state[key]) for key in keys}
+    voided = {(row[0], row[1]): int(row[2]) for row in _rows(VOIDED, columns)}
+    return {
+        key: Counts(*totals[key], by_state=by_state[key], voided=voided.get(key, 0)) for key in keys
+    }
 
 
 def usage(organization_id: int, number: int) -> dict[str, int]:

@@ -32,6 +32,7 @@ class EventCountsSerializer(serializers.Serializer[Counts]):
     duplicate = serializers.IntegerField()
     conflict = serializers.IntegerField()
     rejected = serializers.IntegerField()
+    voided = serializers.IntegerField(help_text="of the accepted ones: taken back one by one")
     applied = serializers.IntegerField(help_text="of the accepted ones: in the readings now")
 
 

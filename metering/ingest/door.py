@@ -174,6 +174,15 @@ def _decoded(admitted: Admitted, body: bytes) -> Sent | Export:
     return cloudevents.decode_structured(body, batch=batch, now=now, backfill=span)
 
 
+def may_share(admitted: Admitted) -> bool:
+    """Whether a request's events may be stored together with others'."""
+    kind = admitted.kind
+    if not (isinstance(kind, Events) and admitted.caller.active and admitted.encoding is None):
+        return False
+    asked = kind.parameters
+    return kind.form is Form.JSON and not asked.atomic and asked.backfill is None
+
+
 def answer(admitted: Admitted, sent: Sent | Export, *, request_id: str) -> Answer:
     """Store what was sent; the answer to it. An export is stored batch by batch."""
     if not admitted.caller.active:

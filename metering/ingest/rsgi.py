@@ -10,15 +10,16 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
 from accounts.problems import Problem
 from metering.ingest import door, pool, request
 from metering.ingest.answer import Answer
-from metering.ingest.decode import Refusal
+from metering.ingest.decode import Refusal, Sent
 from metering.ingest.door import Admitted
+from metering.ingest.gather import Gatherer, Unit, is_small
 from metering.ingest.request import BODY_BYTES_PER_S, BODY_WAIT_S, Intake, Request
 from metering.ingest.turns import Turns
 
@@ -109,12 +110,13 @@ class Application:
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         _allow_open_files()
+        self._gatherer = Gatherer(lambda units: _call(loop, units))
         self._threads = Threads(THREADS, "store")
         self._lookups = Threads(LOOKUP_THREADS, "lookup")
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
-        for threads in (self._lookups, self._threads):
-            threads.close()
+        for served in (self._lookups, self._threads, self._gatherer):
+            served.close()
         pool.close()
 
     async def __rsgi__(self, scope: Scope, exchange: Exchange) -> None:
@@ -142,6 +144,8 @@ class Application:
         length = admitted.length
         if length is not None and length <= WHOLE_BYTES_MAX:
             body = await _whole(admitted, exchange)
+            if door.may_share(admitted):
+                return await self._share(admitted, body, request_id)
             return await self._store(admitted, body, request_id)
         intake = Intake(length)
         try:
@@ -155,6 +159,23 @@ class Application:
             admitted.caller.organization_id,
             lambda: door.answer(admitted, door.understand(admitted, body), request_id=request_id),
         )
+
+    async def _share(self, admitted: Admitted, body: bytes, request_id: str) -> Answer:
+        """Store a small request together with those that wait at the same time."""
+        sent = door.understand(admitted, body)
+        if not (isinstance(sent, Sent) and is_small(sent)):
+            return await self._threads.run(
+                admitted.caller.organization_id,
+                lambda: door.answer(admitted, sent, request_id=request_id),
+            )
+        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        unit = Unit(admitted.caller, sent, woken)
+        self._gatherer.put(unit)
+        await woken
+        if unit.error is not None:
+            raise unit.error
+        assert unit.taken is not None
+        return door.told(admitted, sent, [unit.taken], request_id=request_id)
 
     async def _read(self, admitted: Admitted, intake: Intake, exchange: Exchange) -> None:
         """All of a body, as long as it comes fast enough and there is room for it."""
@@ -176,6 +197,17 @@ class Application:
             raise request.too_slow(intake.received, admitted.length) from None
         if ends > 1:
             raise request.cut_short(intake.received, admitted.length)
+
+
+def _call(loop: asyncio.AbstractEventLoop, units: Sequence[Unit]) -> None:
+    loop.call_soon_threadsafe(_wake, units)  # once for all of them
+
+
+def _wake(units: Sequence[Unit]) -> None:
+    """Let the requests go on whose outcome is known."""
+    for unit in units:
+        if not unit.waiter.done():
+            unit.waiter.set_result(None)
 
 
 async def _whole(admitted: Admitted, exchange: Exchange) -> bytes:

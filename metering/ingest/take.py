@@ -40,13 +40,15 @@ class Taken:
 def take(caller: Caller, sent: Sent, *, atomic: bool, backfill_id: int | None = None) -> Taken:
     """Store what can be stored; in atomic mode all or nothing."""
     with connected() as connection:
-        placed = _placed(connection, caller, sent)
-        incoming = [item for item in placed if isinstance(item, Incoming)]
-        rejected = [item for item in placed if isinstance(item, Rejected)]
+        found = placed(connection, caller, sent)
+        incoming = [item for item in found if isinstance(item, Incoming)]
+        rejected = [item for item in found if isinstance(item, Rejected)]
         if atomic and rejected:
-            return Taken(_spoiled(sent, placed))
+            return Taken(_spoiled(sent, found))
         if not incoming:
-            return Taken(rejected, _kept(connection, caller, sent, rejected, None, backfill_id))
+            return Taken(
+                rejected, keep_faults(connection, caller, sent, rejected, None, backfill_id)
+            )
         try:
             stored = store(
                 connection,
@@ -59,17 +61,17 @@ def take(caller: Caller, sent: Sent, *, atomic: bool, backfill_id: int | None = 
                 backfill_id=backfill_id,
             )
         except AllOrNothing as refusal:
-            return Taken(_spoiled(sent, _told(sent, placed, refusal.outcomes)))
+            return Taken(_spoiled(sent, _told(sent, found, refusal.outcomes)))
         except BackfillNotOpen:  # since the door looked
             raise boxes.not_open(backfill_id) from None
-        taken = _taken(sent, placed, stored)
+        taken = _taken(sent, found, stored)
         if not atomic:
-            _kept(connection, caller, sent, taken.verdicts, stored.batch_id)
+            keep_faults(connection, caller, sent, taken.verdicts, stored.batch_id)
         caller.note_use(connection)
     return taken
 
 
-def _kept(
+def keep_faults(
     connection: Connection[Any],
     caller: Caller,
     sent: Sent,
@@ -87,25 +89,25 @@ def _kept(
     )  # fmt: skip
 
 
-def _placed(connection: Connection[Any], caller: Caller, sent: Sent) -> list[Incoming | Rejected]:
+def placed(connection: Connection[Any], caller: Caller, sent: Sent) -> list[Incoming | Rejected]:
     """Each event with the row of its project, or the reason why there is none."""
     events = [_event_of(one) for one in sent.events]
     slugs = {event.project for event in events if event}
     caller.learn_projects(connection, slugs)
     rows = {slug: caller.project_id(slug) for slug in slugs}
-    placed: list[Incoming | Rejected] = []
+    found: list[Incoming | Rejected] = []
     for index, (one, event) in enumerate(zip(sent.events, events, strict=True)):
         correction = one if isinstance(one, Correction) else None
         if isinstance(one, Rejected):
-            placed.append(one)
+            found.append(one)
         elif event is None:
             assert correction is not None
-            placed.append(Incoming(index, correction, NO_PROJECT, correction))
+            found.append(Incoming(index, correction, NO_PROJECT, correction))
         elif (project_id := rows[event.project]) is None:
-            placed.append(_unknown_project(caller, event, sent.pointer(index, "/project")))
+            found.append(_unknown_project(caller, event, sent.pointer(index, "/project")))
         else:
-            placed.append(Incoming(index, event, project_id, correction))
-    return placed
+            found.append(Incoming(index, event, project_id, correction))
+    return found
 
 
 def _event_of(one: Reported | Rejected) -> UsageEvent | None:

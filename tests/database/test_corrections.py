@@ -511,6 +511,10 @@ def test_an_event_in_a_backfill_can_be_voided_before_and_after_it_counts(
     apply_all()
     assert tokens(acme)["requests"] == 2
     send(database, acme, [void("w", "b")])
+    apply_all()
+    (counts,) = backfills.counts([backfills.get(acme.pk, number)]).values()
+    assert (counts.accepted, counts.voided, counts.applied) == (3, 2, 1)
+    send(database, acme, [void("x", "c")])
     backfills.revert(acme, number, now=NOW)
     apply_all()
     assert tokens(acme) == {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -85,6 +86,7 @@ def test_a_compressed_body_may_come_in_chunks(key: str, wire: socket.socket) -> 
     assert until(wire, b'"accepted"}').startswith(b"HTTP/1.1 202")
 
 
+NOW_FIELD = f'"occurred_at": "{datetime.now(UTC).isoformat()}"'.encode()
 SILENT = 400  # connections; the process that reads the bodies has one event loop and four threads
 
 
@@ -183,6 +185,26 @@ def test_one_connection_serves_many_requests(live: Live, key: str) -> None:
             data = native(f"kept-open-{number}")
             wire.sendall(plain(key, more=f"Content-Length: {len(data)}\r\n") + data)
             assert until(wire, b'"accepted"}').startswith(b"HTTP/1.1 202")
+
+
+def test_many_who_send_one_event_at_once_are_each_answered_for_their_own(
+    live: Live, key: str
+) -> None:
+    """They share transactions; of the same event sent by several, one is the first."""
+    ids = [f"single-{number % 30}" for number in range(60)]
+    with ExitStack() as stack:
+        wires = [stack.enter_context(silent(live, b"", 1))[0] for _ in ids]
+        for wire, event_id in zip(wires, ids, strict=True):
+            data = native(event_id).replace(b'"m"', b'"shared"')
+            data = re.sub(rb'"occurred_at": "[^"]*"', NOW_FIELD, data)
+            wire.sendall(plain(key, more=f"Content-Length: {len(data)}\r\n") + data)
+        said = [until(wire, b"}]}").partition(b"\r\n\r\n")[2] for wire in wires]
+    told = [(json.loads(one)["events"][0]["id"], json.loads(one)["events"][0]["status"])
+            for one in said]  # fmt: skip
+    assert [event_id for event_id, _ in told] == ids
+    assert sorted(told) == sorted(
+        (event_id, status) for event_id in set(ids) for status in ("accepted", "duplicate")
+    )
 
 
 @pytest.mark.parametrize(

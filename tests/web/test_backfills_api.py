@@ -82,7 +82,16 @@ def test_a_backfill_is_opened_for_a_stretch_of_time_and_a_reason(
         "closed_at": None,
         "reverted_at": None,
         "events": dict.fromkeys(
-            ("submitted", "accepted", "duplicate", "conflict", "rejected", "applied"), 0
+            (
+                "submitted",
+                "accepted",
+                "duplicate",
+                "conflict",
+                "rejected",
+                "voided",
+                "applied",
+            ),
+            0,
         ),
         "usage": {},
     }
