@@ -50,7 +50,7 @@ def measure(stack: ExitStack, rounds: int) -> tuple[list[Result], str]:
     import psycopg
     from django.db import connection
 
-    from bench import closing, door, plain_django, raw_copy
+    from bench import closing, door, plain_django, raw_copy, what_if
     from metering.ingest import pool
 
     organization_id, key = _organization()
@@ -84,7 +84,7 @@ def measure(stack: ExitStack, rounds: int) -> tuple[list[Result], str]:
         for way in WAYS:
             runs[way].append(_run(way, *take(way), clock))
     results = [*_compared(runs), *alone(supply), drained(len(runs["http"]))]
-    results += closing.measure(clock)
+    results += [*closing.measure(clock), *what_if.measure(clock)]
     (version,) = watcher.execute("SHOW server_version").fetchone() or ("?",)
     return results, str(version)
 
