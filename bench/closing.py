@@ -68,7 +68,7 @@ def _closed(number: int, clock: CoreClock) -> list[float]:
     from billing import invoicing
     from billing.models import Invoice
 
-    subscriptions = _subscribed(number, keys=MODELS, step="1 day", end=NOVEMBER)
+    subscriptions = subscribed(number, keys=MODELS, step="1 day", end=NOVEMBER)
     rates = []
     for now in (OCTOBER, NOVEMBER):
         before = time.process_time() + clock.database_s()
@@ -88,7 +88,7 @@ def _rated() -> Iterator[Result]:
     from billing.models import Subscription
     from billing.rating.period import Period
 
-    (subscription_id,) = _subscribed(1, keys=KEYS, step="15 minutes")
+    (subscription_id,) = subscribed(1, keys=KEYS, step="15 minutes")
     subscription = Subscription.objects.select_related("tariff").get(pk=subscription_id)
     of_period = (subscription, Period(SEPTEMBER, OCTOBER))
     past = Earlier(subscription.organization_id)
@@ -113,7 +113,7 @@ def _best_ms(act: Callable[[], object]) -> float:
     return min(took) * 1_000
 
 
-def _subscribed(number: int, *, keys: int, step: str, end: datetime = OCTOBER) -> list[int]:
+def subscribed(number: int, *, keys: int, step: str, end: datetime = OCTOBER) -> list[int]:
     """Organizations on one tariff with readings since September; their subscriptions."""
     from accounts.models import Organization, Project
     from billing import catalog
