@@ -50,7 +50,7 @@ def measure(stack: ExitStack, rounds: int) -> tuple[list[Result], str]:
     import psycopg
     from django.db import connection
 
-    from bench import closing, door, plain_django, raw_copy
+    from bench import closing, door, plain_django, raw_copy, single_events
     from metering.ingest import pool
 
     organization_id, key = _organization()
@@ -85,6 +85,7 @@ def measure(stack: ExitStack, rounds: int) -> tuple[list[Result], str]:
             runs[way].append(_run(way, *take(way), clock))
     results = [*_compared(runs), *alone(supply), drained(len(runs["http"]))]
     results += closing.measure(clock)
+    results += single_events.compared(port, key)
     (version,) = watcher.execute("SHOW server_version").fetchone() or ("?",)
     return results, str(version)
 
