@@ -56,4 +56,4 @@ def test_a_key_offers_only_scopes_whose_doors_stand(
     offered = {
         scope for scope in ("ingest", "read", "gateway", "manage") if f'value="{scope}"' in page
     }
-    assert offered == {"ingest", "read"}
+    assert offered == {"ingest", "read", "manage"}
