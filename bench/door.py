@@ -59,6 +59,8 @@ class Senders:
 
     def send(self, bodies: Sequence[bytes]) -> int:
         """Send all of them; how many events were accepted."""
+        for connection in self.connections:
+            connection.close()  # the door ends one that was idle; each opens anew by itself
         accepted = [0] * SENDERS
         work = iter(bodies)
         lock = threading.Lock()
