@@ -20,7 +20,7 @@ from django.db.models import Max, Q
 
 from billing import carrying, timeline
 from billing.models import Invoice, NegotiatedTerms, Tariff, TariffVersion
-from billing.presets import PRESETS
+from billing.presets import PRESETS, STANDARD
 from billing.rating.changes import Change, changes
 from billing.rating.jumps import Jump, jumps
 from billing.rating.negotiated import merged, parse_agreement
@@ -168,8 +168,35 @@ def terms_of(version: TariffVersion) -> Terms:
 
 
 def ensure_presets(now: datetime) -> list[Tariff]:
-    """Publish the presets that are not there yet. Running it again changes nothing."""
-    return [_ensure(code, now) for code in PRESETS]
+    """Publish the first presets that are not there yet. Running it again changes nothing."""
+    return [publish_preset(code, now) for code in STANDARD]
+
+
+@transaction.atomic
+def publish_preset(code: str, now: datetime) -> Tariff:
+    """Publish one preset, unless its tariff has a version already. KeyError for another code."""
+    preset = PRESETS[code]
+    tariff, _ = Tariff.objects.get_or_create(
+        code=code,
+        defaults={
+            "name": preset.name,
+            "currency": preset.currency,
+            "description": preset.description,
+            "offered": code in STANDARD,
+        },
+    )
+    _lock(tariff)
+    if not tariff.versions.exists():
+        for published in preset.versions:
+            _publish(
+                tariff,
+                published.document,
+                published.valid_from,
+                published.valid_to,
+                now,
+                published.source,
+            )
+    return tariff
 
 
 class _Published:
@@ -333,29 +360,3 @@ def _publish(
 def _unpriced(tariff: Tariff, period: Period) -> PricedTerms:
     terms = Terms(currency=tariff.currency, calendar=None, allowances=(), components=())
     return PricedTerms(f"{tariff.code}@none", period, terms)
-
-
-@transaction.atomic
-def _ensure(code: str, now: datetime) -> Tariff:
-    preset = PRESETS[code]
-    tariff, _ = Tariff.objects.get_or_create(
-        code=code,
-        defaults={
-            "name": preset.name,
-            "currency": preset.currency,
-            "description": preset.description,
-            "offered": True,
-        },
-    )
-    _lock(tariff)
-    if not tariff.versions.exists():
-        for published in preset.versions:
-            _publish(
-                tariff,
-                published.document,
-                published.valid_from,
-                published.valid_to,
-                now,
-                published.source,
-            )
-    return tariff

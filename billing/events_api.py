@@ -22,7 +22,6 @@ from metering import asked, readings
 from metering.readings import EventPlace, EventSearch, FoundEvent
 
 PAGE_MAX = 100
-ORDINAL_MAX = 2**15 - 1
 NAMES = ("id", "source", "model", "project", "api_key", "agent", "session")
 PARAMETERS = (*NAMES, "batch_id", "start", "end", "cursor", "limit")
 PROBLEMS = {
@@ -158,7 +157,7 @@ class OneEvent(APIView):
     def get(self, request: Request, batch_id: int, ordinal: int) -> Response:
         """As far as it has come."""
         machine = cast("Machine", request.user)
-        place = _place(f"{batch_id}-{ordinal}")
+        place = EventPlace.named(f"{batch_id}-{ordinal}")
         event = place and readings.event_at(
             machine.organization.pk, place, project_id=machine.api_key.project_id
         )
@@ -208,20 +207,10 @@ def _instant(given: dict[str, str], name: str) -> datetime | None:
 def _cursor(text: str | None) -> EventPlace | None:
     if text is None:
         return None
-    place = _place(text)
+    place = EventPlace.named(text)
     if place is None:
         raise _bad(f"cursor {text[:40]!a} is no next_cursor of an answer.")
     return place
-
-
-def _place(text: str) -> EventPlace | None:
-    """The place that an address or a cursor names; None where it names none."""
-    batch, _, ordinal = text.partition("-")
-    if not all(part.isascii() and part.isdigit() for part in (batch, ordinal)):
-        return None
-    if len(batch) > asked.DIGITS_MAX or int(ordinal) > ORDINAL_MAX:
-        return None
-    return EventPlace(int(batch), int(ordinal))
 
 
 def _event(event: FoundEvent, verdict: Verdict) -> dict[str, Any]:

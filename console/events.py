@@ -19,7 +19,6 @@ from metering import readings
 from metering.readings import EventPage, EventPlace, EventSearch
 
 SHOWN_MAX = 100
-BIGINT_MAX, ORDINAL_MAX = 2**63 - 1, 2**15 - 1
 OFFERED_MAX = 200  # of the organizations, while typing; any other can be typed out
 
 
@@ -100,7 +99,11 @@ def search(request: HttpRequest) -> HttpResponse:
     """Show the form and, once it names an organization, what it finds."""
     asked = "organization" in request.GET
     form = SearchForm(request.GET if asked else None)
-    page = form.find(_before(request)) if asked and form.is_valid() else None
+    page = (
+        form.find(EventPlace.named(request.GET.get("before", "")))
+        if asked and form.is_valid()
+        else None
+    )
     context: dict[str, Any] = {
         **admin.site.each_context(request),
         "title": "Events",
@@ -123,10 +126,9 @@ def search(request: HttpRequest) -> HttpResponse:
 @staff_only
 def show(request: HttpRequest, organization_id: int, batch_id: int, ordinal: int) -> HttpResponse:
     """One event of any organization, followed to its invoice line."""
-    if organization_id > BIGINT_MAX or batch_id > BIGINT_MAX or ordinal > ORDINAL_MAX:
-        raise Http404
+    place = EventPlace.named(f"{batch_id}-{ordinal}")
     organization = get_object_or_404(Organization, pk=organization_id)
-    event = readings.event_at(organization.pk, EventPlace(batch_id, ordinal))
+    event = place and readings.event_at(organization.pk, place)
     if event is None:
         raise Http404
     context = {
@@ -137,14 +139,6 @@ def show(request: HttpRequest, organization_id: int, batch_id: int, ordinal: int
         "trail": trail.follow(organization, event, timezone.now()),
     }
     return render(request, "console/event.html", context)
-
-
-def _before(request: HttpRequest) -> EventPlace | None:
-    """The place that the address of an older page names."""
-    batch, _, ordinal = request.GET.get("before", "").partition("-")
-    if not all(part.isascii() and part.isdigit() and len(part) < 19 for part in (batch, ordinal)):
-        return None
-    return EventPlace(int(batch), int(ordinal)) if int(ordinal) <= ORDINAL_MAX else None
 
 
 def _older(request: HttpRequest, page: EventPage) -> str:

@@ -19,8 +19,11 @@ from django.db.models import Q, Sum
 
 from accounts.models import Organization
 from billing import invoicing, pricing, reckoning, subscriptions
+from billing.lines import is_charge
 from billing.models import Invoice, InvoiceLine, Subscription
+from billing.rating.charges import CHARGES
 from billing.rating.line import RatedLine
+from billing.rating.package import PACKAGES
 from billing.rating.period import Period
 from metering import readings
 
@@ -190,7 +193,8 @@ def _add_period(books: Books, subscription: Subscription, period: Period) -> Non
         usage_end=period.end,
         invoice__status=Invoice.Status.ISSUED,
     )
-    for register, quantity in issued.values_list("register").annotate(total=Sum("quantity")):
+    of_usage = issued.exclude(trace__shape__in=list(CHARGES)).exclude(register=PACKAGES)
+    for register, quantity in of_usage.values_list("register").annotate(total=Sum("quantity")):
         books.invoiced[register] += int(quantity)
     of_period = Q(subscription=subscription, period_start=period.start)
     documents = Invoice.objects.filter(of_period | Q(pk__in=issued.values("invoice")))
@@ -211,9 +215,11 @@ def _sums(which: str, parameters: Mapping[str, Any]) -> Totals:
 
 
 def _totals(lines: Iterable[RatedLine]) -> Totals:
+    """What lines say was used: charges and opened packages are counted besides it."""
     totals: Totals = Counter()
     for line in lines:
-        totals[line.register] += line.quantity
+        if not is_charge(line) and line.register != PACKAGES:
+            totals[line.register] += line.quantity
     return totals
 
 

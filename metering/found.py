@@ -9,6 +9,7 @@ goes on from there.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,7 @@ from metering.usage import bands, registers
 from metering.usage.event import AHEAD_MAX
 
 LIMIT_MAX = 1_000
+ORDINAL_MAX = 2**15 - 1
 BATCHES_AT_ONCE = (4, 32, 256, 2_048)  # the first look is small: most pages fill from it
 EVENTS_LOOKED_AT_MAX = 200_000  # of a page; counted by what their batches accepted
 QUARTER = timedelta(minutes=15)
@@ -33,6 +35,17 @@ class EventPlace(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.batch_id}-{self.ordinal}"
+
+    @classmethod
+    def named(cls, text: str) -> EventPlace | None:
+        """The place that an address or a cursor names; None where it names none."""
+        found = _PLACE.fullmatch(text)
+        if found is None or int(found[2]) > ORDINAL_MAX:
+            return None
+        return cls(int(found[1]), int(found[2]))
+
+
+_PLACE = re.compile(r"([0-9]{1,18})-([0-9]{1,5})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from urllib.parse import urlencode
@@ -22,8 +21,6 @@ from portal.usage_form import WITHIN_REACH
 from portal.window import Window
 
 SHOWN = 50
-PLACE = re.compile(r"([0-9]{1,18})-([0-9]{1,4})", re.ASCII)
-ORDINAL_MAX = 2**15 - 1
 
 
 def _day(label: str) -> forms.DateField:
@@ -99,7 +96,7 @@ class EventForm(forms.Form):
 def index(request: HttpRequest, entry: Entry) -> HttpResponse:
     """The newest events that match, each with its fate."""
     form = EventForm(request.GET.dict(), entry)
-    before = place_of(request.GET.get("before", ""))
+    before = EventPlace.named(request.GET.get("before", ""))
     context: dict[str, object] = {"form": form, "before": before}
     if form.is_valid():
         page = readings.event_page(entry.organization.pk, form.search(before), limit=SHOWN)
@@ -119,7 +116,7 @@ def index(request: HttpRequest, entry: Entry) -> HttpResponse:
 @member_page(Action.SEE_USAGE)
 def show(request: HttpRequest, entry: Entry, batch_id: int, ordinal: int) -> HttpResponse:
     """One event, from what was sent to what it came to."""
-    place = place_of(f"{batch_id}-{ordinal}")
+    place = EventPlace.named(f"{batch_id}-{ordinal}")
     event = place and readings.event_at(entry.organization.pk, place)
     if event is None:
         raise Http404
@@ -131,14 +128,6 @@ def show(request: HttpRequest, entry: Entry, batch_id: int, ordinal: int) -> Htt
         "quarter_day": event.quarter_hour.astimezone(entry.zone).date(),
     }
     return render(request, "portal/event.html", context)
-
-
-def place_of(text: str) -> EventPlace | None:
-    """The place that an address names; None where it names none."""
-    found = PLACE.fullmatch(text)
-    if found is None or int(found[2]) > ORDINAL_MAX:
-        return None
-    return EventPlace(int(found[1]), int(found[2]))
 
 
 def shown_usage(usage: Mapping[str, int]) -> list[tuple[str, int]]:

@@ -8,6 +8,7 @@ threads, which serve the organizations in turn.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import resource
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -228,3 +229,7 @@ def _allow_open_files() -> None:
 
 
 application = Application()
+
+# What is loaded by now stays. Otherwise the collector goes through all of it again and again while
+# events by the thousand are made and let go.
+gc.freeze()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.core.management import call_command
 
 from accounts.models import Organization
 from billing import catalog, invoicing
@@ -167,3 +168,11 @@ def test_deepseek_is_dearer_on_chinese_weekday_mornings_and_afternoons_but_not_o
         for day in (21, 22, 23, 24)
         for start, end in (("01", "04"), ("06", "10"))
     ]
+
+
+@pytest.mark.parametrize("code", PRESETS)
+def test_every_preset_is_published_by_its_code_once(code: str) -> None:
+    call_command("publish_preset", code)
+    call_command("publish_preset", code)
+    tariff = Tariff.objects.get(code=code)
+    assert tariff.versions.count() == len(PRESETS[code].versions)

@@ -15,6 +15,8 @@ from accounts.models import Organization
 from billing import invoicing
 from billing.models import InvoiceLine
 from billing.rating.money import total
+from billing.rating.period import Period
+from console import reconciling
 from metering import readings
 from metering.usage.event import UsageEvent
 from tests import build
@@ -109,6 +111,30 @@ def test_a_request_is_billed_as_what_it_was(
     invoicing.void(september, "wrong address", NOVEMBER)
     invoicing.close_period(subscription.pk, NOVEMBER)
     assert billed(acme) == 2 * Decimal(amount)
+
+
+def test_the_books_balance_beside_charges_and_packages(
+    database: psycopg.Connection[Any], acme: Organization
+) -> None:
+    """Days, money and opened packages stand on lines, and no event is of them."""
+    document = {
+        "currency": "USD",
+        "components": [component("input", size=7_000, price="0.7", per=1)],
+        "charges": [
+            {"code": "plan", "kind": "standing", "each": "day", "price": "1.5"},
+            {"code": "least", "kind": "minimum", "amount": "60"},
+        ],
+    }
+    tariff = build.make_tariff(document=document)
+    subscription = build.make_subscription(organization=acme, starts_at=SEPTEMBER, tariff=tariff)
+    store_events(database, acme, [reported({"input": 10_000})])
+    apply_all()
+    (invoice,) = invoicing.close_period(subscription.pk, OCTOBER)
+    assert invoice.total_minor == 6_000
+    periods = [(subscription, Period(SEPTEMBER, OCTOBER))]
+    books = reconciling.books_of(acme, periods, source="cases", now=OCTOBER)
+    assert (books.faults, books.invoiced["input"]) == ([], 10_000)
+    assert books.registers() == ["input", "requests"]
 
 
 def test_the_reference_lists_the_sizes_that_readings_tell_apart() -> None:

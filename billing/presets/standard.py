@@ -1,4 +1,4 @@
-"""Tariffs to start from. They are illustrative: a price is a dated fact of somebody's, never ours.
+"""The first tariffs of every installation: illustrative, for a price is somebody's dated fact.
 
 Published prices were read in October 2026 from the pages named as their sources. Where a book has
 no published price for a model, or none in its currency, the figure is made up to be plausible.
@@ -10,29 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-MTOK = 1_000_000
+from billing.presets.preset import MTOK, OUTPUT, Preset, PresetVersion, flat
+
 STANDARD_FROM = datetime(2020, 1, 1, tzinfo=UTC)  # before any usage that could be replayed
-_OUTPUT = ("output", "reasoning")
-
-
-@dataclass(frozen=True, slots=True)
-class PresetVersion:
-    """Terms and the instants between which they hold; valid_to None: until further notice."""
-
-    valid_from: datetime
-    valid_to: datetime | None
-    document: Mapping[str, object]
-    source: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Preset:
-    """A tariff that `catalog.ensure_presets` publishes."""
-
-    name: str
-    currency: str
-    description: str
-    versions: tuple[PresetVersion, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +26,10 @@ class _Prices:
 
     def components(self, model: str, code: str) -> list[dict[str, object]]:
         return [
-            _flat(f"{code}-input", model, ("input",), self.input),
-            _flat(f"{code}-cache-read", model, ("cache_read",), self.cache_read),
-            _flat(f"{code}-cache-write", model, ("cache_write",), self.cache_write or self.input),
-            _flat(f"{code}-output", model, _OUTPUT, self.output),
+            flat(f"{code}-input", model, ("input",), self.input),
+            flat(f"{code}-cache-read", model, ("cache_read",), self.cache_read),
+            flat(f"{code}-cache-write", model, ("cache_write",), self.cache_write or self.input),
+            flat(f"{code}-output", model, OUTPUT, self.output),
         ]
 
 
@@ -108,17 +88,6 @@ _PEAK = {
 }
 
 
-def _flat(code: str, model: str, registers: Sequence[str], price: str) -> dict[str, object]:
-    return {
-        "code": code,
-        "models": [model],
-        "registers": list(registers),
-        "shape": "flat",
-        "per": MTOK,
-        "price": price,
-    }
-
-
 def _graduated(
     code: str, model: str, registers: Sequence[str], steps: Sequence[tuple[int, str]]
 ) -> dict[str, object]:
@@ -151,7 +120,7 @@ def _standard(
     other: _Prices,
     plus_output: Sequence[tuple[int, str]],
 ) -> Preset:
-    by_volume = _graduated("qwen-plus-output", "qwen-plus", _OUTPUT, plus_output)
+    by_volume = _graduated("qwen-plus-output", "qwen-plus", OUTPUT, plus_output)
     components = [by_volume]
     for model, of_model in [*prices.items(), ("*", other)]:
         flat = of_model.components(model, model if model != "*" else "other")
@@ -185,10 +154,10 @@ def _deepseek() -> Preset:
     by_time = [
         _time_of_use("v4-pro-cache-hit", "deepseek-v4-pro", read, "0.022", "0.044"),
         _time_of_use("v4-pro-cache-miss", "deepseek-v4-pro", missed, "0.66", "1.32"),
-        _time_of_use("v4-pro-output", "deepseek-v4-pro", _OUTPUT, "1.98", "3.96"),
+        _time_of_use("v4-pro-output", "deepseek-v4-pro", OUTPUT, "1.98", "3.96"),
         _time_of_use("v4-flash-cache-hit", "deepseek-v4-flash", read, "0.007", "0.014"),
         _time_of_use("v4-flash-cache-miss", "deepseek-v4-flash", missed, "0.22", "0.44"),
-        _time_of_use("v4-flash-output", "deepseek-v4-flash", _OUTPUT, "0.66", "1.32"),
+        _time_of_use("v4-flash-output", "deepseek-v4-flash", OUTPUT, "0.66", "1.32"),
     ]
     return Preset(
         name="DeepSeek, time of use (USD)",
@@ -215,7 +184,7 @@ def _deepseek() -> Preset:
     )
 
 
-PRESETS: Mapping[str, Preset] = {
+STANDARD: Mapping[str, Preset] = {
     "standard-usd": _standard(
         "USD", _USD, _OTHER_USD, [(0, "1.20"), (100 * MTOK, "1.08"), (1_000 * MTOK, "0.96")]
     ),
