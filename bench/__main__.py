@@ -8,14 +8,15 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 from bench import batches, report, scratch
 from bench.report import Result
+from bench.rounds import Run, organization, run
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 os.environ.update(INGEST_EVENTS_PER_S="0", INGEST_BYTES_PER_S="0")  # one key sends all there is
@@ -24,13 +25,16 @@ DEFAULT_ROUNDS = 7
 ROUNDS_S_MAX = 45.0  # on a busy machine: fewer rounds
 BATCHES = {"copy": 60, "http": 60, "plain": 4}  # per round, so that each runs about a second
 WAYS = tuple(BATCHES)
+BACKLOG = 8  # rounds that wait to be drained while more come
 
 
 def main() -> int:
     """Measure and report; nonzero only if something could not be measured."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("what", nargs="?", choices=("speed", "growth"), default="speed")
     parser.add_argument("--rounds", type=int, default=DEFAULT_ROUNDS)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--millions", type=int, nargs="+", default=[1, 10, 30, 100])
+    asked = parser.parse_args()
     with ExitStack() as stack:
         stack.enter_context(scratch.database())
         subprocess.run(
@@ -40,7 +44,12 @@ def main() -> int:
         import django
 
         django.setup()
-        results, server = measure(stack, rounds)
+        if asked.what == "growth":
+            from bench import growth
+
+            growth.measure(stack, asked.millions)
+            return 0
+        results, server = measure(stack, asked.rounds)
     print(report.write(results, server=server))
     return 0
 
@@ -50,10 +59,10 @@ def measure(stack: ExitStack, rounds: int) -> tuple[list[Result], str]:
     import psycopg
     from django.db import connection
 
-    from bench import closing, door, plain_django, raw_copy
+    from bench import closing, door, plain_django, raw_copy, single_events, storage, what_if
     from metering.ingest import pool
 
-    organization_id, key = _organization()
+    organization_id, key = organization()
     with connection.schema_editor() as editor:
         editor.create_model(plain_django.PlainEvent)
     stack.callback(connection.close_pool)
@@ -82,32 +91,14 @@ def measure(stack: ExitStack, rounds: int) -> tuple[list[Result], str]:
         if number > 1 and time.perf_counter() - started_at > ROUNDS_S_MAX:
             break
         for way in WAYS:
-            runs[way].append(_run(way, *take(way), clock))
-    results = [*_compared(runs), *alone(supply), drained(len(runs["http"]))]
-    results += closing.measure(clock)
+            runs[way].append(run(way, *take(way), clock))
+    results = [*_compared(runs), *alone(supply)]
+    results += storage.sizes(own, len(runs["http"]) * BATCHES["http"] * batches.EVENTS)
+    results += backlogged(runs["http"], lambda: take("http")[0])
+    results += [*closing.measure(clock), *what_if.measure(clock)]
+    results += single_events.compared(port, key)
     (version,) = watcher.execute("SHOW server_version").fetchone() or ("?",)
     return results, str(version)
-
-
-class Run(NamedTuple):
-    """One round of one way: events by the clock on the wall and by processor seconds."""
-
-    per_s: float
-    per_database_core_s: float
-    per_core_s: float  # of the database and of whatever stands in front of it
-
-
-def _run(way: str, act: Callable[[], Any], count: int, clock: scratch.CoreClock) -> Run:
-    """The senders' own work is not counted, only that of who receives."""
-    events = count * batches.EVENTS
-    receiver = clock.door_s if way == "http" else time.process_time
-    receiver_before, database_before = receiver(), clock.database_s()
-    started_at = time.perf_counter()
-    act()
-    took_s = time.perf_counter() - started_at
-    database_s = max(clock.database_s() - database_before, 0.01)
-    receiver_s = receiver() - receiver_before
-    return Run(events / took_s, events / database_s, events / (database_s + receiver_s))
 
 
 NAMES = {
@@ -150,37 +141,28 @@ def alone(supply: Iterator[list[batches.Event]]) -> Iterator[Result]:
     yield Result("decode and validate", statistics.median(measured), "events per core-second")
 
 
-def drained(done: int) -> Result:
-    """The roll-up of everything that came over HTTP; none of it was rolled up before."""
-    from metering import readings, rollup
+def backlogged(runs: Sequence[Run], prepare: Callable[[], Callable[[], Any]]) -> Iterator[Result]:
+    """The roll-up of everything that came over HTTP; then of a backlog, while senders send on."""
+    from bench import backlog
+    from metering import readings
 
+    alone_per_s = statistics.median(run.per_s for run in runs[1:])
+    each = BATCHES["http"] * batches.EVENTS
     pending = readings.freshness().pending_events
-    assert pending == done * BATCHES["http"] * batches.EVENTS, "an event was lost"
-    started_at = time.perf_counter()
-    while rollup.apply_pending():
-        pass
-    took_s = time.perf_counter() - started_at
+    assert pending == len(runs) * each, "an event was lost"
+    rolled_up_per_s = pending / backlog.drain()
     assert readings.event_count(1) == pending, "a reading was lost"
-    return Result("roll-up", pending / took_s, "events/s")
-
-
-def _organization() -> tuple[int, str]:
-    """Organization 1 of the scratch database, its default project, and a key that may send."""
-    from django.conf import settings
-
-    from accounts import keys
-    from accounts.models import ApiKey, Organization, Project
-
-    organization = Organization.objects.create(
-        name="Bench", slug="bench", currency="USD", zone="UTC"
-    )
-    Project.objects.create(organization=organization, slug="default", name="Default")
-    new = keys.make(settings.KEY_PEPPER)
-    ApiKey.objects.create(
-        organization=organization, name="bench", prefix=new.prefix, digest=new.digest,
-        scopes=["ingest"],
-    )  # fmt: skip
-    return organization.pk, new.text
+    ratio = rolled_up_per_s / alone_per_s
+    yield Result("roll-up by itself", rolled_up_per_s, "events/s", NAMES["http"], ratio)
+    for _ in range(BACKLOG):
+        prepare()()
+    with backlog.draining() as going:
+        times, took_s = backlog.sent_while(going, prepare)
+    counted = readings.event_count(1) + readings.freshness().pending_events
+    assert counted == pending + (BACKLOG + times) * each, "an event was lost"
+    sent_per_s = times * each / took_s
+    name = f"the same while a backlog of {BACKLOG * each:,} events drains"
+    yield Result(name, sent_per_s, "events/s", NAMES["http"], sent_per_s / alone_per_s)
 
 
 if __name__ == "__main__":

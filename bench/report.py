@@ -25,9 +25,9 @@ class Result:
     ratio: float | None = None
 
 
-def write(results: Sequence[Result], *, server: str) -> str:
-    """Write both files; the page as text."""
-    where = {
+def circumstances(server: str) -> dict[str, str]:
+    """When and where it is measured."""
+    return {
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "commit": _commit(),
         "machine": f"{_processor()}, {os.cpu_count()} cores, {platform.system()}",
@@ -35,6 +35,11 @@ def write(results: Sequence[Result], *, server: str) -> str:
         "python": platform.python_version(),
         "postgresql": server,
     }
+
+
+def write(results: Sequence[Result], *, server: str) -> str:
+    """Write both files; the page as text."""
+    where = circumstances(server)
     document = {"where": where, "results": [asdict(result) for result in results]}
     (FOLDER / "results.json").write_text(json.dumps(document, indent=2) + "\n")
     page = _page(where, results)

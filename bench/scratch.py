@@ -39,7 +39,7 @@ class CoreClock:
         """By the sessions that are open now; zero where the server is on another machine."""
         pids = self.own.execute(
             "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
-            " AND pid <> pg_backend_pid()"
+            " AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
         ).fetchall()
         return sum(_spent_s(pid) for (pid,) in pids)
 

@@ -103,10 +103,16 @@ def meter(periods: Sequence[PeriodOf], *, cut: datetime | None = None) -> list[M
     """
     if not periods:
         return []
+    return _meter_under(periods, negotiations.terms_in_each(periods), cut)
+
+
+def _meter_under(
+    periods: Sequence[PeriodOf], whole: Sequence[list[PricedTerms]], cut: datetime | None = None
+) -> list[Metered]:
     (organization_id,) = {subscription.organization_id for subscription, _ in periods}
     terms = [
         _prorated(stretches, *of_period)
-        for of_period, stretches in zip(periods, negotiations.terms_in_each(periods), strict=True)
+        for of_period, stretches in zip(periods, whole, strict=True)
     ]
     slices = [
         (index, piece)
@@ -129,6 +135,19 @@ def lines_of(periods: Sequence[PeriodOf]) -> list[list[RatedLine]]:
     chain = meter(periods)
     if any(one.looks_back for one in chain):
         chain += meter(earlier.before(periods))
+    found = _one_after_another(periods[0][0].organization_id, chain).added
+    return [found[period.start] for _, period in periods]
+
+
+def lines_under(
+    periods: Sequence[PeriodOf], terms: Sequence[list[PricedTerms]]
+) -> list[list[RatedLine]]:
+    """What each of an organization's periods would cost under other terms, one list for each.
+
+    Grants that are given once and commitments look at these periods alone: before them there was
+    no such tariff.
+    """
+    chain = _meter_under(periods, terms)
     found = _one_after_another(periods[0][0].organization_id, chain).added
     return [found[period.start] for _, period in periods]
 

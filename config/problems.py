@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -68,6 +69,19 @@ def _problem(error: Exception) -> Problem | None:
             logger.error("the database did not answer", exc_info=error)
             return Problem("temporarily_unavailable", "The database does not answer.")
     return None
+
+
+def no_nul(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[..., HttpResponse]:
+    """Middleware: an address with a NUL names nothing, and PostgreSQL would fail on it."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        if "\0" not in request.path and "%00" not in request.META.get("QUERY_STRING", ""):
+            return get_response(request)
+        if request.path.startswith("/api/"):
+            return answer(request, Problem("invalid_parameter", "The address holds a NUL."))
+        return render(request, "404.html", status=HTTPStatus.NOT_FOUND)
+
+    return middleware
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -13,7 +13,7 @@ from django.db.models import Count, Exists, OuterRef
 from django.http import HttpRequest
 from unfold.contrib.filters.admin import AllValuesCheckboxFilter, RangeDateTimeFilter
 from unfold.decorators import display
-from unfold.widgets import UnfoldBooleanWidget
+from unfold.widgets import UnfoldBooleanSwitchWidget
 
 from accounts import audit
 from accounts.models import AuditEntry, Member, User
@@ -36,13 +36,13 @@ class UserForm(StepForm):
         required=False,
         label="May publish prices",
         help_text="And propose those that take a second person.",
-        widget=UnfoldBooleanWidget,
+        widget=UnfoldBooleanSwitchWidget,
     )
     approve_prices = forms.BooleanField(
         required=False,
         label="May approve prices",
         help_text="That somebody else proposed.",
-        widget=UnfoldBooleanWidget,
+        widget=UnfoldBooleanSwitchWidget,
     )
 
     class Meta:

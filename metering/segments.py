@@ -119,40 +119,53 @@ def _content(row: Sequence[Any]) -> Content:
 
 def _columns(entries: Sequence[Entry]) -> dict[str, str | None]:
     """The arrays as PostgreSQL reads them; one that would hold nothing is left out."""
-    usages = [entry.usage for entry in entries]
+    ordinals, instants, attribution_ids, sessions, usages = zip(*entries, strict=True)
     columns: dict[str, str | None] = {
-        "ordinals": _array([str(entry.ordinal) for entry in entries]),
-        "occurred_at": _array([entry.occurred_at.isoformat() for entry in entries]),
-        "attribution_ids": _array([str(entry.attribution_id) for entry in entries]),
-        "sessions": _texts([entry.session for entry in entries]),
-        "extra": _texts([_extra(usage) for usage in usages]),
+        "ordinals": _numbers(ordinals),
+        "occurred_at": _array(map(datetime.isoformat, instants)),
+        "attribution_ids": _numbers(attribution_ids),
+        "sessions": _texts(sessions),
+        "extra": _texts([_extra(usage) for usage in usages]) if _any_extra(usages) else None,
     }
     for register in registers.CORE:
         columns[register] = _narrow([usage.get(register) for usage in usages])
     return columns
 
 
-def _array(elements: Sequence[str]) -> str:
+def _array(elements: Iterable[str]) -> str:
     return "{" + ",".join(elements) + "}"
+
+
+def _numbers(numbers: Sequence[int | None]) -> str:
+    """As Python writes a list, but for its brackets and its word for nothing."""
+    return "{" + str(list(numbers))[1:-1].replace("None", NULL) + "}"
 
 
 def _narrow(quantities: Sequence[int | None]) -> str | None:
     fitting = [
-        NULL if quantity is None or quantity > NARROW_MAX else str(quantity)
-        for quantity in quantities
+        None if quantity is None or quantity > NARROW_MAX else quantity for quantity in quantities
     ]
-    return _array(fitting) if fitting.count(NULL) < len(fitting) else None
+    return _numbers(fitting) if fitting.count(None) < len(fitting) else None
 
 
 def _texts(texts: Sequence[str | None]) -> str | None:
     """In quotation marks, as a text may be the word NULL."""
     if not any(texts):
         return None
+    joined = "" if None in texts else '","'.join(texts)  # type: ignore[arg-type]
+    if joined.count('"') == 2 * (len(texts) - 1) and "\\" not in joined:  # none to be escaped
+        return '{"' + joined + '"}'
     return _array([NULL if text is None else f'"{_escaped(text)}"' for text in texts])
 
 
 def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _any_extra(usages: Sequence[Mapping[str, int]]) -> bool:
+    """Whether any quantity needs a place besides the columns."""
+    widest = max([max(usage.values(), default=0) for usage in usages])
+    return widest > NARROW_MAX or not _CORE.issuperset(set().union(*usages))
 
 
 def _extra(usage: Mapping[str, int]) -> str | None:

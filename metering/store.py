@@ -24,7 +24,7 @@ from metering.judging import Judge, Settled
 from metering.segments import Content, Entry
 from metering.usage.correction import Correction
 from metering.usage.event import Rejected, UsageEvent
-from metering.usage.identity import packed_hex
+from metering.usage.identity import all_packed_hex
 
 ATTEMPTS_MAX = 5
 SHOWN_MAX = 3  # fields that a conflict names
@@ -60,6 +60,7 @@ class Outcome(NamedTuple):
 
 
 ACCEPTED = Status.ACCEPTED
+_make_outcome, _make_entry = Outcome._make, Entry._make  # a third faster than by name
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +233,10 @@ class _Batch:
         self.attribution_ids = names.attribution_ids(
             self.connection, self.organization_id, filter(None, self.attributions)
         )
-        self.identities = [(sources[event.source], packed_hex(event.id)) for event in events]
+        ids = all_packed_hex([event.id for event in events])
+        self.identities = [
+            (sources[event.source], packed) for event, packed in zip(events, ids, strict=True)
+        ]
         self._arrange()
         corrects = any(item.correction for item in self.incoming)
         self.expects_known = corrects or len(self.ordered) < len(self.incoming)
@@ -257,7 +261,7 @@ class _Batch:
                 raise AllOrNothing(outcomes)
         else:
             self._copy_keys()
-            outcomes = [Outcome(item.ordinal, ACCEPTED) for item in self.incoming]
+            outcomes = [_make_outcome((item[0], ACCEPTED, None)) for item in self.incoming]
         accepted = [isinstance(one, Outcome) and one.status is ACCEPTED for one in outcomes]
         self._write(accepted)
         if judge:
@@ -336,18 +340,21 @@ class _Batch:
         )
 
     def _write(self, accepted: Sequence[bool]) -> None:
+        attribution_ids = self.attribution_ids
         entries = [
-            Entry(
-                item.ordinal,
-                item.event.occurred_at,
-                self.attribution_ids[attribution],
-                item.event.session,
-                item.event.usage,
+            _make_entry(
+                (
+                    item.ordinal,
+                    event.occurred_at,
+                    attribution_ids[attribution],
+                    event.session,
+                    event.usage,
+                )
             )
             for item, attribution, taken in zip(
                 self.incoming, self.attributions, accepted, strict=True
             )
-            if taken and isinstance(item.event, UsageEvent)
+            if taken and isinstance(event := item.event, UsageEvent)
         ]
         segments.write(
             self.connection, self.organization_id, self.batch_id, self.received_at, entries

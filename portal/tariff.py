@@ -61,7 +61,7 @@ def show(request: HttpRequest, entry: Entry) -> HttpResponse:
         "announced": _announced(subscription.tariff, listed, now),
         "period": subscriptions.open_period(subscription, now),
         "allowances": [(one, allowance_words(one)) for one in terms.allowances],
-        "modifiers": modifier_sentences(terms),
+        "modifiers": modifier_sentences(listed),  # what was negotiated is said as discounts
         "charges": charge_sentences(terms),
         "by_volume": any(isinstance(part.shape, Graduated) for part in terms.components),
         "by_interval": any(isinstance(part.shape, PriceSeries) for part in terms.components),

@@ -22,7 +22,7 @@ from psycopg import Connection
 from accounts.problems import Problem
 from metering import names
 from metering.ingest.callers import Caller
-from metering.ingest.decode import Refusal, Sent
+from metering.ingest.decode import Refusal, Sent, id_of
 from metering.ingest.pool import connected
 from metering.ingest.take import Taken, keep_faults, placed, take
 from metering.ingest.turns import Turns
@@ -165,15 +165,22 @@ class _Batch:
         assert self.stored is not None
         outcomes = iter(self.stored.outcomes)
         for unit in self.units:
-            verdicts = [_own(index, next(outcomes)) for index in range(len(unit.sent.events))]
+            verdicts = [
+                _own(unit.sent, index, next(outcomes)) for index in range(len(unit.sent.events))
+            ]
             news = any(
                 isinstance(one, Outcome) and one.status is Status.ACCEPTED for one in verdicts
             )
             unit.taken = Taken(verdicts, self.stored.batch_id, news)
 
 
-def _own(index: int, outcome: Outcome | Rejected) -> Outcome | Rejected:
-    return outcome._replace(ordinal=index) if isinstance(outcome, Outcome) else outcome
+def _own(sent: Sent, index: int, outcome: Outcome | Rejected) -> Outcome | Rejected:
+    """A verdict as its own request has it: what was refused while storing points into its body."""
+    if isinstance(outcome, Outcome):
+        return outcome._replace(ordinal=index)
+    outcome.pointer = sent.pointer(index, outcome.pointer)
+    outcome.event_id = id_of(sent.events[index])
+    return outcome
 
 
 def commit(group: Sequence[Unit], deliver: Deliver) -> None:

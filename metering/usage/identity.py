@@ -5,8 +5,10 @@ order, so ids that begin with the time lie together. `metering_packed` in SQL do
 """
 
 import re
+from collections.abc import Sequence
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
+_UUIDS = re.compile(rf"(?:{UUID.pattern}\n)*", re.ASCII)
 UUID_MARK = "ff"
 
 
@@ -15,6 +17,14 @@ def packed_hex(event_id: str) -> str:
     if len(event_id) == 36 and UUID.fullmatch(event_id):
         return UUID_MARK + event_id.replace("-", "")
     return event_id.encode().hex()
+
+
+def all_packed_hex(event_ids: Sequence[str]) -> list[str]:
+    """The same of many: UUIDs throughout, as they mostly are, are looked at all at once."""
+    lines = "\n".join([*event_ids, ""])
+    if not _UUIDS.fullmatch(lines):
+        return [packed_hex(event_id) for event_id in event_ids]
+    return [UUID_MARK + packed for packed in lines.replace("-", "").splitlines()]
 
 
 def packed(event_id: str) -> bytes:

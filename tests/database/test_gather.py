@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -14,12 +15,13 @@ from django.utils import timezone
 from psycopg import Connection, errors
 
 from accounts.models import Organization
-from metering import readings, rejections
+from metering import backfills, readings, rejections
 from metering.ingest import door as the_door
 from metering.ingest import gather, pool
 from metering.ingest.callers import Caller
 from metering.ingest.decode import Refusal, Sent
 from metering.ingest.gather import Gatherer, Unit, is_small
+from metering.ingest.take import take
 from metering.ingest.turns import Turns
 from metering.models import IngestBatch
 from metering.rejections import Which
@@ -139,6 +141,25 @@ def test_a_replay_and_a_conflict_are_told_to_their_own_senders(
     assert [told(unit) for unit in units] == [["accepted"], ["conflict"], ["accepted"]]
     assert order[-1] is units[1]  # what goes well is not kept waiting for what is kept
     assert rejections.counts(acme.pk, Which())["event_conflict"] >= 1
+
+
+def test_an_event_of_a_reverted_backfill_is_refused_where_its_own_request_has_it(
+    senders: Senders, acme: Organization
+) -> None:
+    now = timezone.now()
+    span = {"start": now - timedelta(days=2), "end": now + timedelta(hours=1)}
+    number = backfills.open_backfill(acme, reason="r", now=now, **span).id
+    spent = event("spent")
+    take(senders.callers["acme"], Sent([spent], single=True), atomic=False, backfill_id=number)
+    backfills.revert(acme, number, now=now)
+    units = [senders.unit("acme", event("a")), senders.unit("acme", event("b"), spent)]
+    committed(units)
+    assert [told(unit) for unit in units] == [["accepted"], ["accepted", "event_reverted"]]
+    assert units[1].taken
+    refused = units[1].taken.verdicts[1]
+    assert isinstance(refused, Rejected)
+    assert (refused.pointer, refused.event_id) == ("/1", "spent")
+    assert rejections.counts(acme.pk, Which()) == {"event_reverted": 1}
 
 
 def test_who_repeats_an_identity_waits_for_the_next_group(senders: Senders) -> None:

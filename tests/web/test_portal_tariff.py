@@ -195,6 +195,7 @@ def test_an_organization_sees_the_prices_it_negotiated(alice: User, tariff: Tari
     page = text_of(signed_in(alice), TARIFF)
     assert "You negotiated terms of your own (Letter of May)" in page
     assert "50% off the listed price of Output of any model." in page
+    assert "negotiated:out" not in page
     assert "discount out is new" in page
     asked = f"{TARIFF}?model=small&input=1000000&output=1000000"
     assert "4.25" in text_of(signed_in(alice), asked)
