@@ -59,7 +59,7 @@ def measure(stack: ExitStack, rounds: int) -> tuple[list[Result], str]:
     import psycopg
     from django.db import connection
 
-    from bench import closing, door, plain_django, raw_copy, storage, what_if
+    from bench import closing, door, plain_django, raw_copy, single_events, storage, what_if
     from metering.ingest import pool
 
     organization_id, key = organization()
@@ -96,6 +96,7 @@ def measure(stack: ExitStack, rounds: int) -> tuple[list[Result], str]:
     results += storage.sizes(own, len(runs["http"]) * BATCHES["http"] * batches.EVENTS)
     results += backlogged(runs["http"], lambda: take("http")[0])
     results += [*closing.measure(clock), *what_if.measure(clock)]
+    results += single_events.compared(port, key)
     (version,) = watcher.execute("SHOW server_version").fetchone() or ("?",)
     return results, str(version)
 

@@ -13,19 +13,20 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+DOOR = "metering.ingest.rsgi:application"
 SENDERS = 3
 PATH = "/api/v1/events?only=errors"
 
 
 @contextmanager
-def served() -> Iterator[tuple[int, int]]:
+def served(application: str = DOOR) -> Iterator[tuple[int, int]]:
     """The port and the process, once it answers."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "granian", "--interface", "rsgi", "--http", "1", "--no-ws",
                "--no-log", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-               "metering.ingest.rsgi:application"]  # fmt: skip
+               application]  # fmt: skip
     server = subprocess.Popen(command, env=os.environ.copy())
     try:
         _wait(port)

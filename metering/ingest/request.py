@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import parse_qsl
 
@@ -51,6 +52,16 @@ def parameters(query: str, *, allowed: Mapping[str, Sequence[str]] = _VALUES) ->
     """The query's parameters, each known, each at most once."""
     if not query:
         return Parameters()
+    return _common(query) if allowed is _VALUES and len(query) <= 64 else _parsed(query, allowed)
+
+
+@lru_cache(maxsize=256)
+def _common(query: str) -> Parameters:
+    """Senders ask the same of every request."""
+    return _parsed(query, _VALUES)
+
+
+def _parsed(query: str, allowed: Mapping[str, Sequence[str]]) -> Parameters:
     found: dict[str, str] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name not in allowed:
