@@ -171,8 +171,15 @@ def openai_chat(usage: Usage, dialect: str = "openai_chat") -> Measured:
 
 
 def vllm(usage: Usage) -> Measured:
-    """vLLM: as OpenAI's, with cached tokens only where --enable-prompt-tokens-details is on."""
-    return openai_chat(usage, "vllm")
+    """vLLM: as OpenAI's, with cached tokens only where --enable-prompt-tokens-details is on.
+
+    It names media in a breakdown of its own; what it wrote to its cache stays in the input.
+    """
+    details = dict(usage.get("prompt_tokens_details") or {})
+    details.pop("created_cache_tokens", None)
+    for medium, tokens in (details.pop("multimodal_tokens", None) or {}).items():
+        details[f"{medium}_tokens"] = tokens
+    return openai_chat({**usage, "prompt_tokens_details": details}, "vllm")
 
 
 def openai_responses(usage: Usage) -> Measured:
