@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from accounts.models import Organization
 from billing import invoicing
 from billing.models import Invoice, Subscription
-from metering import readings
+from metering import readings, rejections
 from metering.models import Heartbeat, IngestBatch
 from metering.readings import Freshness
 
@@ -159,6 +159,13 @@ def open_batches(state: str) -> list[tuple[IngestBatch, Organization | None]]:
     shown = list(batches[:SHOWN_MAX])
     owners = Organization.objects.in_bulk({batch.organization_id for batch in shown})
     return [(batch, owners.get(batch.organization_id)) for batch in shown]
+
+
+def full_quarantines(now: datetime) -> list[tuple[Organization, int]]:
+    """Organizations of whose rejected events some are not kept today, and how many."""
+    full = rejections.full_quarantines(now)[:SHOWN_MAX]
+    owners = Organization.objects.in_bulk([organization_id for organization_id, _ in full])
+    return [(owners[owner], left_out) for owner, left_out in full if owner in owners]
 
 
 def partitions() -> list[Partition]:

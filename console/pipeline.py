@@ -31,6 +31,7 @@ def pipeline(request: HttpRequest) -> HttpResponse:
         "health": health.look(timezone.now()),
         "failed": health.open_batches(IngestBatch.State.FAILED),
         "pending": health.open_batches(IngestBatch.State.PENDING),
+        "full_quarantines": health.full_quarantines(timezone.now()),
         "partitions": health.partitions(),
         "may_act": may_act(request),
     }

@@ -210,7 +210,8 @@ def compare(
     """What became of items whose identity is stored, where their content alone does not tell.
 
     `known` is where every identity of the batch is stored by now, `touched` what was corrected
-    there. Beside it a sentence for those that are as they were and were taken back since.
+    there. Beside it a sentence for those that were taken back since; what became of another
+    project's event is not for every key to read.
     """
     settled: dict[int, Settled] = dict(judge.settled) if judge else {}
     fates: dict[int, str] = {}
@@ -231,7 +232,7 @@ def compare(
             said = compared(item.correction, stored, target)
         if said:
             settled[item.ordinal] = said
-        elif stored and (sentence := fate(stored)):
+        elif stored and stored.project_id == item.project_id and (sentence := fate(stored)):
             fates[item.ordinal] = sentence
     return settled, fates
 

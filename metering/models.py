@@ -228,6 +228,21 @@ class Backfill(models.Model):
         db_table = "metering_backfill"
 
 
+class QuarantineDay(models.Model):
+    """What was put into quarantine on one day, in UTC, and how much found no room there."""
+
+    pk = models.CompositePrimaryKey("organization_id", "day")
+    organization_id = models.BigIntegerField()
+    day = models.DateField()
+    kept = models.IntegerField()
+    kept_bytes = models.BigIntegerField()
+    left_out = models.BigIntegerField()  # told and counted as every rejection, and not kept
+
+    class Meta:
+        managed = False
+        db_table = "metering_quarantineday"
+
+
 class Heartbeat(models.Model):
     """When each background worker was last seen at work."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from metering.ingest import boxes, cloudevents, decode, doorbell
 from metering.ingest.callers import Caller
 from metering.ingest.decode import Refusal, Sent
 from metering.ingest.take import take
-from metering.models import IngestBatch, Rejection
+from metering.models import IngestBatch, QuarantineDay, Rejection
 from metering.usage import correction
 from metering.usage.correction import Reported, Span
 from metering.usage.event import AGE_MAX, Rejected, UsageEvent
@@ -206,9 +206,23 @@ def _read_again(row: Rejection, now: datetime, span: Span | None) -> Reported | 
     return event
 
 
+def today(organization_id: int, now: datetime) -> QuarantineDay:
+    """What was put into quarantine today, in UTC, and how much found no room."""
+    day = now.astimezone(UTC).date()
+    row = QuarantineDay.objects.filter(organization_id=organization_id, day=day).first()
+    return row or QuarantineDay(organization_id=organization_id, day=day, left_out=0)
+
+
+def full_quarantines(now: datetime) -> list[tuple[int, int]]:
+    """Organizations whose rejections found no room today, and how many of them; the most first."""
+    days = QuarantineDay.objects.filter(day=now.astimezone(UTC).date(), left_out__gt=0)
+    return list(days.order_by("-left_out").values_list("organization_id", "left_out"))
+
+
 def purge(now: datetime) -> int:
     """Let go of what was kept long enough; how many there were."""
     gone = 0
+    QuarantineDay.objects.filter(day__lt=(now - KEPT_FOR).astimezone(UTC).date()).delete()
     while True:
         with connection.cursor() as cursor:
             cursor.execute(PURGE, [now - KEPT_FOR, PURGED_MAX])

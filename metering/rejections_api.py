@@ -46,6 +46,9 @@ class RejectionsSerializer(serializers.Serializer[dict[str, Any]]):
     counts = serializers.DictField(child=serializers.IntegerField())
     rejections = RejectionSerializer(many=True)
     next_cursor = serializers.CharField(allow_null=True)
+    left_out_today = serializers.IntegerField(
+        help_text="rejected today (UTC) and not kept, because the day had no more room for it"
+    )
 
 
 class ReplayRequestSerializer(serializers.Serializer[dict[str, Any]]):
@@ -99,6 +102,7 @@ class Rejections(APIView):
             "counts": rejections.counts(organization_id, window),
             "rejections": [RejectionSerializer(row).data for row in rows],
             "next_cursor": str(rows[-1].id) if len(rows) == limit else None,
+            "left_out_today": rejections.today(organization_id, timezone.now()).left_out,
         })  # fmt: skip
 
 

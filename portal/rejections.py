@@ -33,6 +33,7 @@ def show(request: HttpRequest, entry: Entry) -> HttpResponse:
         "rows": [(row, KINDS.get(row.code)) for row in rows[:SHOWN]],
         "older": rows[SHOWN - 1].id if len(rows) > SHOWN else None,
         "kept_days": rejections.KEPT_FOR.days,
+        "left_out": rejections.today(entry.organization.pk, timezone.now()).left_out,
     }
     return render(request, "portal/rejections.html", context)
 

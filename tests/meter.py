@@ -134,7 +134,7 @@ class Reply:
 TABLES = (
     "metering_reading, metering_readinghour, metering_ratingkey, metering_segment,"
     " metering_identity, metering_attribution, metering_source, metering_ingestbatch,"
-    " metering_rejection, metering_void, metering_backfill, metering_reach"
+    " metering_rejection, metering_void, metering_backfill, metering_reach, metering_quarantineday"
 )
 
 

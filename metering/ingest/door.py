@@ -84,7 +84,7 @@ class Admitted:
         """One more piece of the body. What was not declared is counted when it comes."""
         intake.add(chunk)
         if self.length is None:
-            self.allowance.take("bytes", len(chunk), time.monotonic_ns())
+            self.allowance.take("bytes", len(chunk), time.monotonic_ns(), is_piece=True)
 
 
 def new_request_id() -> str:

@@ -115,15 +115,20 @@ class Allowance:
             for name, one in self._buckets.items()
         )
 
-    def take(self, name: str, units: int, now_ns: int) -> None:
-        """Let through so many events or bytes, or refuse with how long to wait."""
+    def take(self, name: str, units: int, now_ns: int, *, is_piece: bool = False) -> None:
+        """Let through so many events or bytes, or refuse with how long to wait.
+
+        A piece is part of a request whose size nobody knows, and what came of it before is drawn
+        for good: only a full bucket is sure to hold all of it when it is sent again.
+        """
         bucket = self._buckets.get(name)
         if bucket is None:
             return
         with self._lock:
             wait_ns = bucket.take(units, now_ns)
         if wait_ns:
-            raise self._refusal(name, bucket, units, -(-wait_ns // NS))
+            wait_s = bucket.full_in_s() if is_piece else -(-wait_ns // NS)
+            raise self._refusal(name, bucket, units, wait_s, is_piece=is_piece)
 
     def headers(self) -> Headers:
         """What is left, as draft-ietf-httpapi-ratelimit-headers has it; nothing without limits."""
@@ -140,10 +145,13 @@ class Allowance:
         with self._lock:
             return all(bucket.is_full(now_ns) for bucket in self._buckets.values())
 
-    def _refusal(self, name: str, bucket: Bucket, units: int, wait_s: int) -> Refusal:
+    def _refusal(
+        self, name: str, bucket: Bucket, units: int, wait_s: int, *, is_piece: bool
+    ) -> Refusal:
         rate, remaining = bucket.rate, bucket.remaining()
+        what = "the next piece of this request" if is_piece else "this request"
         detail = (
-            f"This key may send {rate.per_s} {name} a second, {rate.burst} at once; this request "
+            f"This key may send {rate.per_s} {name} a second, {rate.burst} at once; {what} "
             f"has {units} and {remaining} are left. Send it again, unchanged, in {wait_s} s."
         )
         extra: dict[str, object] = {

@@ -1,7 +1,8 @@
 """What was not taken is kept, raw, so that nothing is lost on a sender that reads no answers.
 
 Once per organization, code and text: a sender that repeats the same mistake adds to a count. No
-secret is kept, nor what was said to or by a model: such an event is kept masked.
+secret is kept, nor what was said to or by a model: such an event is kept masked. An organization
+has room for so many events and bytes a day; what finds none is told and counted as ever.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
-from psycopg import Connection
+from psycopg import Connection, Cursor
 
 from metering.ingest.decode import Refusal, Sent, id_of, parse
 from metering.store import Outcome, Status
@@ -20,6 +21,9 @@ from metering.usage.credentials import hidden, reads_like_one
 from metering.usage.event import CONTENT, NAME_MAX, Rejected
 
 RAW_BYTES_MAX = 8_192  # an event that can be accepted is far smaller
+KEPT_PER_DAY_MAX = 100_000  # events of one organization
+KEPT_BYTES_PER_DAY_MAX = 64 * 1024 * 1024  # so at most 1.9 GiB in the thirty days
+ROW_BYTES = 300  # what a row costs besides its texts, indexes included
 LEFT_OUT = "(left out)"
 TEXT_MAX = 2 * NAME_MAX  # nothing longer can belong into an event: it may be what was said
 
@@ -29,6 +33,22 @@ OPEN = """
     VALUES (%(organization_id)s, %(api_key_id)s, %(rejected)s, 0, 0, 0, %(rejected)s,
         %(backfill_id)s, 'applied', clock_timestamp())
     RETURNING id
+"""
+# Taking the day's row makes an organization's rejections wait for each other, and no one else's.
+DAY = """
+    INSERT INTO metering_quarantineday AS today (organization_id, day)
+    VALUES (%(organization_id)s, (clock_timestamp() AT TIME ZONE 'UTC')::date)
+    ON CONFLICT (organization_id, day) DO UPDATE SET kept = today.kept
+    RETURNING day, kept, kept_bytes
+"""
+KNOWN = """
+    SELECT digest FROM metering_rejection
+    WHERE organization_id = %(organization_id)s AND digest = ANY(%(digests)s)
+"""
+NOTE = """
+    UPDATE metering_quarantineday
+    SET kept = %(kept)s, kept_bytes = %(kept_bytes)s, left_out = left_out + %(left_out)s
+    WHERE organization_id = %(organization_id)s AND day = %(day)s
 """
 KEEP = """
     INSERT INTO metering_rejection AS known (organization_id, digest, batch_id, api_key_id, form,
@@ -99,8 +119,33 @@ def keep(
             batch_id = int(row[0])
         rows = [_row(fault, form) | who | {"batch_id": batch_id} for fault in found]
         rows.sort(key=lambda row: bytes(row["digest"]))  # one order for everybody
-        cursor.executemany(KEEP, rows)
+        cursor.executemany(KEEP, _with_room(cursor, organization_id, rows))
     return batch_id
+
+
+def _with_room(
+    cursor: Cursor[Any], organization_id: int, rows: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Those the day has room for; one that is kept already only counts, and needs none."""
+    whose = {"organization_id": organization_id}
+    today = cursor.execute(DAY, whose).fetchone()
+    assert today is not None
+    day, kept, kept_bytes = today
+    digests = [row["digest"] for row in rows]
+    known = {bytes(row[0]) for row in cursor.execute(KNOWN, {**whose, "digests": digests})}
+    found, left_out = [], 0
+    for row in rows:
+        if row["digest"] not in known:
+            size = ROW_BYTES + sum(len(row[name].encode()) for name in ("raw", "detail", "pointer"))
+            if kept >= KEPT_PER_DAY_MAX or kept_bytes + size > KEPT_BYTES_PER_DAY_MAX:
+                left_out += 1
+                continue
+            kept, kept_bytes = kept + 1, kept_bytes + size
+            known.add(row["digest"])
+        found.append(row)
+    counts = {"day": day, "kept": kept, "kept_bytes": kept_bytes, "left_out": left_out}
+    cursor.execute(NOTE, {**whose, **counts})
+    return found
 
 
 def _row(fault: Fault, form: str) -> dict[str, Any]:

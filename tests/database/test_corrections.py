@@ -281,6 +281,24 @@ def test_a_key_of_one_project_takes_back_only_what_is_in_it(
     assert said(send(database, acme, [void("x", "b")], own_project_id=own)) == ["accepted"]
 
 
+def test_what_became_of_another_projects_event_is_told_to_nobody_else(
+    database: Database, acme: Organization
+) -> None:
+    other = build.make_project(organization=acme, slug="other").pk
+    send(database, acme, [event("a"), amend("not-yours", "a"), event("b"), void("nor-this", "b")])
+    sent = [Incoming(0, event("a"), other), Incoming(1, event("b"), other)]
+    stored = store.store(database, acme.pk, 1, sent)
+    assert said(stored) == ["conflict"] * 2
+    for index in range(2):
+        assert "with other content: project. The first one stands." in detail(stored, index)
+        assert not any(
+            word in detail(stored, index) for word in ("not-yours", "nor-this", "It was")
+        )
+    again = send(database, acme, [event("a"), event("b")])
+    assert "by 'not-yours'" in detail(again)
+    assert "by 'nor-this'" in detail(again, 1)
+
+
 def test_all_or_nothing_goes_for_corrections_too(database: Database, acme: Organization) -> None:
     send(database, acme, [event("a")])
     with pytest.raises(store.AllOrNothing) as refused:

@@ -100,6 +100,27 @@ def test_a_refusal_says_how_much_is_allowed_left_and_when_to_come_back() -> None
     allowance.take("events", 300, 3 * NS)
 
 
+@given(st.integers(1, BODY_BYTES_MAX), st.integers(0, BODY_BYTES_MAX))
+def test_a_body_of_unknown_size_gets_through_when_sent_again_after_as_long_as_told(
+    size: int, drawn: int
+) -> None:
+    """What came of it before the refusal is drawn for good, so waiting for one piece is no end."""
+    allowance = Allowance(Allowed(None, 100_000), processes=1, now_ns=0)
+    allowance.take("bytes", drawn, 0)
+    try:
+        _in_pieces(allowance, size, 0)
+    except Refusal as refused:
+        wait_s = refused.problem.extra["retry_after_s"]
+        assert isinstance(wait_s, int)
+        _in_pieces(allowance, size, wait_s * NS)
+
+
+def _in_pieces(allowance: Allowance, size: int, now_ns: int) -> None:
+    piece = 1 << 16
+    for start in range(0, size, piece):
+        allowance.take("bytes", min(piece, size - start), now_ns, is_piece=True)
+
+
 def test_headers_tell_of_both_limits_and_of_none() -> None:
     both = Allowance(Allowed(1_000, 1_000_000), processes=1, now_ns=0)
     both.take("events", 1, 0)

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from accounts.models import ApiKey, Organization, User
 from metering import readings, rejections
-from metering.ingest import cloudevents, doorbell
+from metering.ingest import cloudevents, doorbell, quarantine
 from metering.models import IngestBatch, Rejection
 from metering.rejections import Which
 from metering.tasks import purge_rejections
@@ -190,6 +190,51 @@ def test_what_is_thirty_days_old_is_let_go(door: Door, acme: Organization) -> No
     assert [row.event_id for row in kept(acme)] == ["new"]
 
 
+@pytest.mark.parametrize("ceiling", ["KEPT_PER_DAY_MAX", "KEPT_BYTES_PER_DAY_MAX"])
+def test_a_day_has_room_for_so_much_and_the_rest_is_told_and_counted(
+    door: Door, api: Api, client: Client, alice: User, acme: Organization,
+    monkeypatch: pytest.MonkeyPatch, ceiling: str,
+) -> None:  # fmt: skip
+    door.post([body(id="a", usage={}), body(id="b", usage={})])
+    two = rejections.today(acme.pk, timezone.now())
+    room = {"KEPT_PER_DAY_MAX": 3, "KEPT_BYTES_PER_DAY_MAX": two.kept_bytes * 7 // 4}
+    monkeypatch.setattr(quarantine, ceiling, room[ceiling])
+    rubbish = [body(id=str(number), usage={}) for number in range(5)]
+    reply = door.post(rubbish)
+    assert (reply.status, reply.codes) == (422, ["quantity_required"] * 5)
+    batch = IngestBatch.objects.get(organization_id=acme.pk, id=reply.json["batch_id"])
+    assert batch.rejected == 5
+    assert len(kept(acme)) == 3
+    assert api.get().json()["left_out_today"] == 4
+    client.force_login(alice)
+    page = client.get(f"/o/{acme.slug}/rejections/").content.decode()
+    assert "4 rejected events were told why and counted, and are not kept" in page
+    assert rejections.full_quarantines(timezone.now()) == [(acme.pk, 4)]
+    with time_machine.travel(timezone.now() + timedelta(days=1)):
+        assert rejections.full_quarantines(timezone.now()) == []
+
+
+def test_what_is_kept_already_is_counted_on_a_full_day_too(
+    door: Door, acme: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = body(usage={})
+    door.post(event)
+    monkeypatch.setattr(quarantine, "KEPT_PER_DAY_MAX", 1)
+    door.post(event)
+    (row,) = kept(acme)
+    assert row.seen == 2
+    assert rejections.today(acme.pk, timezone.now()).left_out == 0
+
+
+def test_one_organizations_rubbish_takes_no_room_from_another(
+    door: Door, acme: Organization, globex: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quarantine, "KEPT_PER_DAY_MAX", 1)
+    door.post([body(id=str(number), usage={}) for number in range(3)])
+    Door(build.make_key(organization=globex)[1]).post(body(usage={}))
+    assert len(kept(globex)) == 1
+
+
 class TestApi:
     def test_rejections_are_listed_newest_first_in_pages(self, door: Door, api: Api) -> None:
         door.post([body(id=str(number), usage={}) for number in range(5)])
@@ -206,7 +251,7 @@ class TestApi:
         later = (timezone.now() + timedelta(hours=1)).isoformat()
         assert len(api.get(code="quantity_required").json()["rejections"]) == 1
         assert api.get(start=later).json() == {
-            "counts": {}, "rejections": [], "next_cursor": None,
+            "counts": {}, "rejections": [], "next_cursor": None, "left_out_today": 0,
         }  # fmt: skip
         assert len(api.get(end=later).json()["rejections"]) == 2
 
