@@ -83,7 +83,7 @@ def decode(body: bytes, *, as_json: bool, now: datetime) -> Export:
             for name, value in span.attributes.items()
             if name.startswith(USAGE)
         }
-        if not usage or span.attributes.get(OPERATION) in REPEATS:
+        if not usage or _operation(span) in REPEATS:
             export.ignored += 1
         else:
             export.natives.append(_native(span, usage))
@@ -141,14 +141,20 @@ def _id_of(span: Span) -> str:
     return f"{span.trace_id[:64]}-{span.span_id[:32]}"
 
 
+def _operation(span: Span) -> str | None:
+    """What the span says it did, as text, whatever kind of value that is said in."""
+    operation = span.attributes.get(OPERATION)
+    return None if operation is None else str(operation)
+
+
 def _is_a_call(span: Span) -> None:
     """Refuse what may repeat the usage of others, and what has no identity."""
-    operation = span.attributes.get(OPERATION)
+    operation = _operation(span)
     if operation is not None and operation not in CALLS:
         raise Rejected(
             "span_invalid",
             f"/{OPERATION}",
-            f"{OPERATION} {str(operation)[:40]!a} with usage is none we know, so it may repeat "
+            f"{OPERATION} {operation[:40]!a} with usage is none we know, so it may repeat "
             f"what other spans report; known are {', '.join(sorted(CALLS))}.",
         )
     if not (_is_id(span.trace_id, 32) and _is_id(span.span_id, 16)):

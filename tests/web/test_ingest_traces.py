@@ -211,6 +211,8 @@ def test_an_export_without_usage_is_a_success(exporter: Exporter) -> None:
         ({"gen_ai__response__model": "a model"}, "invalid_character"),
         ({"gen_ai__response__model": None, "gen_ai__request__model": None}, "model_required"),
         ({"gen_ai__operation__name": "dream"}, "span_invalid"),
+        ({"gen_ai__operation__name": ["chat"]}, "span_invalid"),
+        ({"gen_ai__operation__name": 7}, "span_invalid"),
         ({"gen_ai__conversation__id": "a b"}, "invalid_character"),
         ({"kilotoken__project": "nowhere"}, "unknown_project"),
         ({"end_ns": 0}, "time_required"),
