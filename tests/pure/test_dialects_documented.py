@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from kilotoken import dialects as client
 
 from metering.usage import registers
 from metering.usage.bands import attributes
@@ -160,6 +161,15 @@ def test_whatever_a_provider_documents_has_a_name_for_people(
     name: str, source: str, usage: dict[str, Any], expected: dict[str, int]
 ) -> None:
     assert expected.keys() <= registers.KNOWN.keys(), source
+
+
+@pytest.mark.parametrize(("name", "source", "usage", "expected"), CASES, ids=IDS)
+def test_the_python_client_says_the_same(
+    name: str, source: str, usage: dict[str, Any], expected: dict[str, int]
+) -> None:
+    theirs = {"dashscope": "qwen"}.get(name, name)
+    if theirs in client.DIALECTS and "x_tools" not in usage:  # searches are not in its qwen
+        assert client.read(usage, theirs).usage == expected, source
 
 
 # Documented as well, and refused by name: it is of another model, or nobody says what it adds to.
