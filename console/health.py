@@ -39,11 +39,12 @@ BY_HOUR = """
     ORDER BY hours.hour
 """
 PARTITIONS = """
-    SELECT child.relname, pg_get_expr(child.relpartbound, child.oid),
+    SELECT replace(child.relname, 'metering_segment_', ''),
+           pg_get_expr(child.relpartbound, child.oid),
            greatest(child.reltuples, 0)::bigint, pg_total_relation_size(child.oid)
     FROM pg_inherits
     JOIN pg_class AS child ON child.oid = pg_inherits.inhrelid
-    WHERE pg_inherits.inhparent = 'metering_event'::regclass
+    WHERE pg_inherits.inhparent = 'metering_segment'::regclass
     ORDER BY child.relname DESC LIMIT 60
 """
 
@@ -61,11 +62,11 @@ class Hour:
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """One week of events on disk; the count is the planner's estimate."""
+    """One week of events on disk, a segment for each batch; the count is the planner's estimate."""
 
     name: str
     bounds: str
-    events: int
+    segments: int
     size_bytes: int
 
 

@@ -58,7 +58,7 @@ class InvoiceAdmin(StaffAdmin):
     date_hierarchy = "period_end"
     fields = (
         ("number", "shown_status"), ("organization", "subscription"),
-        ("period_start", "period_end", "zone"), ("subtotal", "tax", "total"),
+        ("period_start", "period_end"), "zone", ("subtotal", "tax", "total"),
         ("issued_at", "due_at"), ("voided_at", "void_reason"), "replaces", "shown_buyer",
         "shown_seller",
     )  # fmt: skip

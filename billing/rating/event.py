@@ -17,7 +17,11 @@ _TEXT = re.compile(r"\S(?:.{0,126}\S)?")
 _TEXT_MUST = "a text of 1 to 128 characters"
 _REGISTER = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _ATTRIBUTE = re.compile(r"[a-z][a-z0-9_]{0,31}")
-_MEDIA = ("input_audio", "input_image", "input_video", "cache_read_audio")
+_MEDIA = tuple(
+    f"{how}_{medium}"
+    for how in ("input", "cache_read")
+    for medium in ("audio", "document", "image", "video")
+)
 
 
 @dataclass(frozen=True, slots=True)

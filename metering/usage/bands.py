@@ -16,8 +16,11 @@ LIMITS = (
 # What a price may ask of a request besides its size; the registers that tell, if above zero.
 ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
     "audio_output": ("output_audio",),
-    "media_input": ("cache_read_audio", "input_audio", "input_image", "input_video"),
-}
+    "media_input": (
+        "cache_read_audio", "cache_read_document", "cache_read_image", "cache_read_video",
+        "input_audio", "input_document", "input_image", "input_video",
+    ),
+}  # fmt: skip
 
 
 def is_input(register: str) -> bool:

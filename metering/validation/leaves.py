@@ -11,14 +11,22 @@ from metering.usage.event import Rejected
 # Which register a report counts inside which, innermost first.
 INSIDE: Mapping[str, str] = {
     "cache_read_audio": "cache_read",
+    "cache_read_document": "cache_read",
+    "cache_read_image": "cache_read",
+    "cache_read_video": "cache_read",
     "cache_read": "input",
     "cache_write": "input",
     "cache_write_1h": "input",
+    "cache_write_12h": "input",
     "input_audio": "input",
+    "input_document": "input",
     "input_image": "input",
     "input_video": "input",
     "reasoning": "output",
     "output_audio": "output",
+    "output_document": "output",
+    "output_image": "output",
+    "output_video": "output",
 }
 
 

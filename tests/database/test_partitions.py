@@ -10,6 +10,7 @@ import pytest
 from django.db import connection, transaction
 
 from accounts.models import Organization
+from console import health
 from metering import partitions, readings, segments
 from metering.segments import Entry
 from metering.tasks import make_event_partitions
@@ -66,6 +67,14 @@ def test_events_received_now_do_not_overflow(
     make_event_partitions()
     store_events(database, acme, [make_event(now=now)])
     assert readings.freshness().overflow_events == 0
+
+
+def test_the_console_lists_the_partitions_that_events_lie_in(db: None) -> None:
+    make_event_partitions()
+    shown = {partition.name for partition in health.partitions()}
+    weeks = {f"{start:%G_w%V}" for start in partitions.weeks(datetime.now(UTC))}
+    assert weeks < shown
+    assert "overflow" in shown
 
 
 def test_what_overflowed_is_counted_and_keeps_its_week_from_being_made(

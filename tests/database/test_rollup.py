@@ -323,7 +323,8 @@ def test_an_organization_with_a_long_queue_does_not_hold_up_the_others(
 
 REGISTERS = st.sampled_from([
     "input", "cache_read", "cache_write", "output", "reasoning", "input_audio", "input_image",
-    "input_video", "cache_read_audio", "output_audio", "cache_write_1h", "cache_hours", "tool_use",
+    "input_video", "input_document", "cache_read_audio", "cache_read_document", "cache_read_image",
+    "cache_read_video", "output_video", "output_audio", "cache_write_1h", "cache_hours", "tool_use",
 ])  # fmt: skip
 SIZES = st.sampled_from([0, 1, 15_999, 16_000, 16_001, 32_768, 1_048_577, 2**31, 10**12])
 USAGES = st.dictionaries(REGISTERS, SIZES | st.integers(0, 300_000), min_size=1, max_size=6)

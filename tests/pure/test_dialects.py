@@ -243,7 +243,7 @@ UNKNOWN = [
     ("openai_responses", {"input_tokens": 9, "prompt_tokens": 3}, "/usage/prompt_tokens"),
     ("deepseek", {"prompt_tokens": 9, "prompt_tokens_details": {"audio_tokens": 3}},
      "/usage/prompt_tokens_details/audio_tokens"),
-    ("opentelemetry", {"input_tokens": 9, "video.input_tokens": 3}, "/usage/video/input_tokens"),
+    ("opentelemetry", {"input_tokens": 9, "smell.input_tokens": 3}, "/usage/smell/input_tokens"),
 ]  # fmt: skip
 
 

@@ -176,9 +176,14 @@ def test_what_is_input_is_input_by_its_name() -> None:
         "cache_read",
         "cache_write",
         "cache_write_1h",
+        "cache_write_12h",
         "input_audio",
         "cache_read_audio",
+        "input_document",
+        "cache_read_document",
         "input_image",
+        "cache_read_image",
         "input_video",
+        "cache_read_video",
     }
     assert not is_input("cache_token_hours")

@@ -134,6 +134,37 @@ def test_a_void_and_an_amendment_stand_on_the_page(
     assert "the next invoice carries the difference" in news
 
 
+def test_an_amendment_that_was_amended_is_not_said_to_count(
+    database: Database, billed: Organization, bob: User
+) -> None:
+    first = Correction("req-3", "gateway-1", "req-2", None, event(3, usage={"input": 7}))
+    again = Correction("req-4", "gateway-1", "req-3", None, event(4, usage={"input": 8}))
+    send(database, billed, [first])
+    send(database, billed, [again])
+    apply_all()
+    page = text_of(signed_in(bob), page_of(billed, "req-3"))
+    assert "It amends req-2 , and was itself taken back." in page
+    assert "counts in its place." not in page.split("Corrections")[1]
+    assert "its amounts are what it would have come to" in page
+
+
+def test_staff_are_not_told_that_a_void_event_comes_to_an_amount(
+    database: Database, billed: Organization, charlie: User
+) -> None:
+    send(
+        database,
+        billed,
+        [Correction("req-3", "gateway-1", "req-2", None, event(3, usage={"input": 7}))],
+    )
+    apply_all()
+    charlie.is_staff = True
+    charlie.save(update_fields=["is_staff"])
+    place = stored(billed, "req-2").place
+    page = text_of(signed_in(charlie), f"/console/events/{billed.pk}/{place}/")
+    assert "It would have come to" in page
+    assert "It comes to" not in page
+
+
 @pytest.mark.parametrize(
     "place", ["9-9", "999999999999999999-0", "99999999999999999999-0", "1-99999"]
 )

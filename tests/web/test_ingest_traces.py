@@ -200,7 +200,7 @@ def test_an_export_without_usage_is_a_success(exporter: Exporter) -> None:
     ("changes", "code"),
     [
         ({"gen_ai__usage__cache_read__input_tokens": 181}, "inconsistent_tokens"),
-        ({"gen_ai__usage__video__input_tokens": 3}, "unknown_usage_class"),
+        ({"gen_ai__usage__smell__input_tokens": 3}, "unknown_usage_class"),
         ({"gen_ai__usage__input_tokens": -1}, "negative_quantity"),
         ({"gen_ai__usage__input_tokens": 1.5}, "not_an_integer"),
         ({"gen_ai__usage__input_tokens": 12.0}, "not_an_integer"),

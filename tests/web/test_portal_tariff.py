@@ -201,6 +201,16 @@ def test_an_organization_sees_the_prices_it_negotiated(alice: User, tariff: Tari
     assert "4.25" in text_of(signed_in(alice), asked)
 
 
+def test_an_allowance_for_all_models_is_not_read_as_one_for_each(
+    acme: Organization, bob: User
+) -> None:
+    allowance = {"code": "hello", "tokens": 1_000_000, "models": ["*"], "registers": ["input"]}
+    tariff = build.make_tariff(code="shared", document={**DOCUMENT, "allowances": [allowance]})
+    build.make_subscription(organization=acme, starts_at=OCTOBER, tariff=tariff)
+    page = text_of(signed_in(bob), TARIFF)
+    assert "the first 1,000,000 tokens of each billing period, for all models together." in page
+
+
 def test_what_changed_in_the_prices_is_listed_from_when(alice: User, tariff: Tariff) -> None:
     later = copy.deepcopy(DOCUMENT)
     later["components"][2]["price"] = "7.50"  # type: ignore[index]

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from metering.usage.dialects.table import Counts, Dialect, Row, Sum, Unreadable, flat
 
 WRITTEN = "cache_creation_input_tokens"
+ELSEWHERE = ("advisor_message", "fallback_message")  # iterations that another model made
 AGES = ("cache_creation.ephemeral_5m_input_tokens", "cache_creation.ephemeral_1h_input_tokens")
 
 
@@ -21,11 +22,18 @@ def _spread(usage: Mapping[str, object]) -> Iterable[Counts]:
         if kind == "compaction":
             parts.append(flat(entry))
         elif kind != "message":
-            detail = (
-                f"{str(kind)[:40]!a} is no kind of iteration that anthropic is known to report."
-            )
-            raise Unreadable("unknown_usage_class", f"iterations.{number}", detail)
+            raise Unreadable("unknown_usage_class", f"iterations.{number}", _refusal(kind))
     return parts
+
+
+def _refusal(kind: object) -> str:
+    """Why an iteration cannot be read, and what to send instead."""
+    if kind in ELSEWHERE:
+        return (
+            f"The {kind} iteration holds the tokens of another model, at other prices. It was "
+            "counted nowhere. Send an event for each model, with registers of your own."
+        )
+    return f"{str(kind)[:40]!a} is no kind of iteration that anthropic is known to report."
 
 
 DIALECT = Dialect(

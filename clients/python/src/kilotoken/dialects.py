@@ -44,6 +44,8 @@ class InconsistentUsage(UnreadableUsage):
     code = "inconsistent_usage"
 
 
+MEDIA = ("audio", "image", "video")
+
 # Parts of a whole, by the provider's name for them. None: it stays in what is left of the whole.
 INPUT_PARTS: Mapping[str, str | None] = {
     "cached_tokens": "cache_read",
@@ -171,8 +173,15 @@ def openai_chat(usage: Usage, dialect: str = "openai_chat") -> Measured:
 
 
 def vllm(usage: Usage) -> Measured:
-    """vLLM: as OpenAI's, with cached tokens only where --enable-prompt-tokens-details is on."""
-    return openai_chat(usage, "vllm")
+    """vLLM: as OpenAI's, with cached tokens only where --enable-prompt-tokens-details is on.
+
+    It names media in a breakdown of its own; what it wrote to its cache stays in the input.
+    """
+    details = dict(usage.get("prompt_tokens_details") or {})
+    details.pop("created_cache_tokens", None)
+    for medium, tokens in (details.pop("multimodal_tokens", None) or {}).items():
+        details[f"{medium}_tokens"] = tokens
+    return openai_chat({**usage, "prompt_tokens_details": details}, "vllm")
 
 
 def openai_responses(usage: Usage) -> Measured:
@@ -241,22 +250,31 @@ def _openai(
     if pour.usage.get("total_tokens") is not None:
         total = pour.number("total_tokens")
         pour.equal(sent + made, total, f"{prompt} + {completion} = total_tokens")
-    pour.whole("input", sent, inputs, INPUT_PARTS)
+    cached = inputs.get("cached_tokens_details") or {}
+    pour.whole("input", sent, _without_cached_media(pour, inputs, cached), INPUT_PARTS)
     pour.whole("output", made, outputs, OUTPUT_PARTS)
-    _cache_reads_by_medium(pour, inputs.get("cached_tokens_details") or {})
+    for medium in MEDIA:
+        if tokens := pour.number(f"{medium}_tokens", cached):
+            pour.move("cache_read", f"cache_read_{medium}", tokens)
     _cache_writes_by_age(pour, inputs)
     pour.beside(_OPENAI_KNOWN | more)
 
 
-def _cache_reads_by_medium(pour: _Pour, cached: Usage) -> None:
-    """Cached audio and images, where told apart, are both cached and audio or image: one of it.
+def _without_cached_media(pour: _Pour, inputs: Usage, cached: Usage) -> Usage:
+    """The parts of the input, each once: cached audio is in the cached tokens and in the audio.
 
-    Where they are not told apart, cached tokens are taken to be text.
+    Where it is not told apart, cached tokens are taken to be text.
     """
-    for medium in ("audio", "image", "video"):
-        if tokens := pour.number(f"{medium}_tokens", cached):
-            pour.move("cache_read", f"cache_read_{medium}", tokens)
-            pour.move(f"input_{medium}", "input", tokens)  # it was taken out of the prompt twice
+    left = dict(inputs)
+    for medium in MEDIA:
+        name = f"{medium}_tokens"
+        if tokens := pour.number(name, cached):
+            left[name] = pour.number(name, inputs) - tokens
+            if left[name] < 0:
+                raise InconsistentUsage(
+                    f"{pour.dialect}: cached {name} {tokens} is more than all {name}", pour.usage
+                )
+    return left
 
 
 def _cache_writes_by_age(pour: _Pour, details: Usage) -> None:
