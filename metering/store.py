@@ -118,12 +118,15 @@ INSERT_KEYS = """
     ORDER BY new.source_id, new.id
     ON CONFLICT (organization_id, source_id, id) DO NOTHING
 """
+# One by one by the index, whatever the planner knows of the table.
 KNOWN = """
-    SELECT key.source_id, encode(key.id, 'hex'), key.batch_id, key.ordinal
+    SELECT sent.source_id, encode(sent.id, 'hex'), known.batch_id, known.ordinal
     FROM unnest(%(source_ids)s::integer[], %(ids)s::bytea[]) AS sent (source_id, id)
-    JOIN metering_identity key
-      ON key.organization_id = %(organization_id)s
-     AND key.source_id = sent.source_id AND key.id = sent.id
+    CROSS JOIN LATERAL (
+        SELECT key.batch_id, key.ordinal FROM metering_identity key
+        WHERE key.organization_id = %(organization_id)s
+          AND key.source_id = sent.source_id AND key.id = sent.id
+        LIMIT 1) known
 """
 RECOUNT = """
     UPDATE metering_ingestbatch

@@ -23,14 +23,18 @@ Kept = Mapping[Place, tuple[datetime, Content]]
 _LOCK = 0x6B76_0000_0000_0000  # "kv"; the organization's number is added
 LOCK = "SELECT pg_advisory_xact_lock(%s)"
 
+# Each identity by the index, one by one: joined as a whole, a planner without statistics compares
+# every one that is asked for with every one that is stored.
 PLACES = """
-    SELECT sent.source, sent.id, identity.batch_id, identity.ordinal
+    SELECT sent.source, sent.id, known.batch_id, known.ordinal
     FROM unnest(%(sources)s::text[], %(ids)s::text[]) AS sent (source, id)
     JOIN metering_source source
       ON source.organization_id = %(organization_id)s AND source.name = sent.source
-    JOIN metering_identity identity
-      ON identity.organization_id = %(organization_id)s AND identity.source_id = source.id
-     AND identity.id = metering_packed(sent.id)
+    CROSS JOIN LATERAL (
+        SELECT identity.batch_id, identity.ordinal FROM metering_identity identity
+        WHERE identity.organization_id = %(organization_id)s
+          AND identity.source_id = source.id AND identity.id = metering_packed(sent.id)
+        LIMIT 1) known
 """
 # What stands at a place, what it took back if it is a correction, and what took it back.
 STANDING = """

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+os.environ.update(INGEST_EVENTS_PER_S="0", INGEST_BYTES_PER_S="0")  # two keys send all there is
 
 DOORS = 2
 WRITERS = 6

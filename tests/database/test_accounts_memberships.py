@@ -25,6 +25,7 @@ see_usage       | yes   | yes   | yes     | yes       | yes
 see_money       | yes   | yes   | yes     | yes       | yes
 manage_projects | yes   | yes   | no      | yes       | no
 manage_keys     | yes   | yes   | no      | yes       | no
+limit_keys      | yes   | yes   | no      | no        | no
 correct_usage   | yes   | yes   | no      | yes       | no
 manage_quotas   | yes   | yes   | yes     | no        | no
 manage_members  | yes   | yes   | no      | no        | no

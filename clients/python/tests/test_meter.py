@@ -213,7 +213,8 @@ print(meter.record(model="parent", usage={"input": 1}), flush=True)
 children = []
 for _ in range(3):
     if not (child := os.fork()):
-        print(meter.record(model="child", usage={"input": 2}), flush=True)
+        # One write, so that no sibling's line gets in between.
+        os.write(1, (meter.record(model="child", usage={"input": 2}) + "\\n").encode())
         meter.close(10)
         os._exit(0)
     children.append(child)
