@@ -32,7 +32,16 @@ WITHIN_S = 240
 def test_nothing_acknowledged_is_lost_or_doubled_while_everything_is_killed(tmp_path: Path) -> None:
     ours = ("DATABASE_URL", "CELERY_BROKER_URL", "SECRET_KEY", "KILOTOKEN_KEY_PEPPER")
     env = {name: value for name, value in os.environ.items() if name not in ours}
-    command = [sys.executable, "-m", "tests.chaos", "--acknowledged", "12000", "--seed", "4"]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.chaos",
+        "--acknowledged",
+        "12000",
+        "--seed",
+        "4",
+        "--hurry",
+    ]
     done = subprocess.run(
         [sys.executable, "-m", "stack", "exec", "--", *command],
         cwd=settings.BASE_DIR,
