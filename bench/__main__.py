@@ -50,7 +50,7 @@ def main() -> int:
             growth.measure(stack, asked.millions)
             return 0
         results, server = measure(stack, asked.rounds)
-    print(report.write(results, server=server))
+        print(report.write(results, server=server))
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
+
+DROP_WITHIN_S = 120
 
 
 @contextmanager
@@ -25,7 +28,19 @@ def database() -> Iterator[None]:
         yield
     finally:
         with psycopg.connect(address, autocommit=True) as own:
+            _drop(own, name)
+
+
+def _drop(own: psycopg.Connection[Any], name: str) -> None:
+    """Autovacuum may be at work there, and only a superuser may stop it: it is waited for."""
+    for _ in range(DROP_WITHIN_S):
+        try:
             own.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        except psycopg.errors.InsufficientPrivilege:
+            time.sleep(1)
+        else:
+            return
+    raise RuntimeError(f"the scratch database {name} is still in use; drop it by hand")
 
 
 class CoreClock:
