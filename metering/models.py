@@ -123,8 +123,8 @@ class RatingKey(models.Model):
         db_table = "metering_ratingkey"
 
 
-class Reading(models.Model):
-    """One rating key's quantity in one register for one quarter-hour, half-open, UTC."""
+class Quantity(models.Model):
+    """One rating key's quantity in one register for a stretch of time that begins at an instant."""
 
     pk = models.CompositePrimaryKey("organization_id", "starts_at", "rating_key_id", "register")
     organization_id = models.BigIntegerField()
@@ -134,19 +134,19 @@ class Reading(models.Model):
     quantity = models.BigIntegerField()
 
     class Meta:
+        abstract = True
+
+
+class Reading(Quantity):
+    """For one quarter-hour, half-open, UTC."""
+
+    class Meta:
         managed = False
         db_table = "metering_reading"
 
 
-class ReadingHour(models.Model):
+class ReadingHour(Quantity):
     """Four readings added up: the same quantities by the hour, in UTC. Only for speed."""
-
-    pk = models.CompositePrimaryKey("organization_id", "starts_at", "rating_key_id", "register")
-    organization_id = models.BigIntegerField()
-    starts_at = models.DateTimeField()
-    rating_key_id = models.BigIntegerField()
-    register = models.TextField()
-    quantity = models.BigIntegerField()
 
     class Meta:
         managed = False

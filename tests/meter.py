@@ -12,13 +12,15 @@ import psycopg
 import pytest
 from django.db import connection
 
-from accounts.models import Organization
+from accounts.models import ApiKey, Organization
 from metering import names, reverting, rollup, segments, store
-from metering.ingest import app, door, pool
+from metering.ingest import app, doorbell, pool
+from metering.ingest import door as the_door
 from metering.segments import Entry
 from metering.store import Incoming, Stored
 from metering.usage.event import UsageEvent, read
 from metering.usage.identity import packed
+from tests import build
 
 
 def make_body(*, occurred_at: str = "2026-11-18T10:07:30Z", **fields: Any) -> dict[str, Any]:
@@ -79,6 +81,24 @@ def plant_event(
     segments.write(own, organization_id, batch_id, received_at, [entry])
 
 
+@pytest.fixture(autouse=True)
+def no_bell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The door rings for nobody; for every test of a module that imports this."""
+    monkeypatch.setattr(doorbell, "ring", lambda: None)
+
+
+@pytest.fixture
+def key(empty_meter: None, acme: Organization) -> tuple[ApiKey, str]:
+    """A key of Acme that may send and read: its row and its text."""
+    return build.make_key(organization=acme)
+
+
+@pytest.fixture
+def door(key: tuple[ApiKey, str]) -> Door:
+    """The ingestion door, for whoever holds that key."""
+    return Door(key[1])
+
+
 class Door:
     """Sends requests to the ingestion door as a WSGI server would."""
 
@@ -96,7 +116,7 @@ class Door:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         return self.call({
             "REQUEST_METHOD": "POST",
-            "PATH_INFO": door.EVENTS_PATH,
+            "PATH_INFO": the_door.EVENTS_PATH,
             "QUERY_STRING": query,
             "CONTENT_LENGTH": str(len(data)),
             "CONTENT_TYPE": media_type,
@@ -150,8 +170,8 @@ def empty_meter(transactional_db: None) -> Iterator[None]:
 def empty() -> None:
     with connection.cursor() as cursor:
         cursor.execute(f"TRUNCATE {TABLES}")
-    door.callers.forget()
-    door.allowances.forget()
+    the_door.callers.forget()
+    the_door.allowances.forget()
     names.forget()
 
 

@@ -226,10 +226,10 @@ def _batches(connection: Connection[Any], group: Sequence[Unit]) -> tuple[list[_
 
 def _store(connection: Connection[Any], batches: Sequence[_Batch]) -> list[Unit]:
     """Store all in one transaction; the requests of those batches that could not be stored."""
-    for batch in batches:
-        batch.know_names(connection)
     try:
         if len(batches) > 1:
+            for batch in batches:
+                batch.know_names(connection)
             with connection.transaction():
                 for batch in batches:
                     _try(connection, batch)  # in a savepoint of its own

@@ -82,19 +82,24 @@ class Threads:
             turn = loop.create_future()
             if not self._waiting.put(organization_id, turn):
                 raise busy()
-            await turn
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if not turn.cancelled():  # it was ours already, so it is handed on
+                    self._next()
+                raise
         try:
             return await loop.run_in_executor(self._pool, work)
         finally:
             self._next()
 
     def _next(self) -> None:
-        """Hand the thread on."""
-        turn = self._waiting.take()
-        if turn is None:
-            self._free += 1
-        else:
-            turn.set_result(None)
+        """Hand the thread on, past those who gave up waiting."""
+        while (turn := self._waiting.take()) is not None:
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
 
     def close(self) -> None:
         """Finish what was begun."""

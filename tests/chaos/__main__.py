@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import secrets
 import sys
 import tempfile
 import threading
@@ -145,22 +146,12 @@ def _migrate() -> None:
 
 def _organization(number: int) -> tuple[int, str]:
     """An organization of its own with a key that may send: its row, and the key's text."""
-    import secrets
-
-    from django.conf import settings
-
-    from accounts import keys
-    from accounts.models import ApiKey, Organization, Project
+    from tests import build
 
     slug = f"chaos-{number}-{secrets.token_hex(4)}"
-    organization = Organization.objects.create(name=slug, slug=slug, currency="USD", zone="UTC")
-    Project.objects.create(organization=organization, slug="default", name="Default")
-    new = keys.make(settings.KEY_PEPPER)
-    ApiKey.objects.create(
-        organization=organization, name="chaos", prefix=new.prefix, digest=new.digest,
-        scopes=["ingest"],
-    )  # fmt: skip
-    return organization.pk, new.text
+    organization = build.make_organization(name=slug, slug=slug)
+    _, text = build.make_key(organization=organization, scopes=("ingest",))
+    return organization.pk, text
 
 
 if __name__ == "__main__":

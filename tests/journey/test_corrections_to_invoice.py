@@ -14,14 +14,13 @@ from accounts.models import Organization
 from billing import catalog, invoicing
 from billing.models import Invoice, Subscription
 from metering import backfills, readings, rejections
-from metering.ingest import doorbell
 from metering.models import Rejection
 from metering.rejections import Which
 from tests import build
 from tests.database.test_corrections import amend, event, send, void
-from tests.meter import apply_all, database, empty_meter, make_body
+from tests.meter import apply_all, database, empty_meter, make_body, no_bell
 
-__all__ = ["database", "empty_meter"]
+__all__ = ["database", "empty_meter", "no_bell"]
 
 Database = psycopg.Connection[Any]
 JULY, AUGUST, SEPTEMBER, OCTOBER, NOVEMBER, DECEMBER = (
@@ -29,11 +28,6 @@ JULY, AUGUST, SEPTEMBER, OCTOBER, NOVEMBER, DECEMBER = (
 )
 JANUARY, FEBRUARY = datetime(2027, 1, 1, tzinfo=UTC), datetime(2027, 2, 1, tzinfo=UTC)
 MTOK = 1_000_000
-
-
-@pytest.fixture(autouse=True)
-def _no_bell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doorbell, "ring", lambda: None)
 
 
 @pytest.fixture

@@ -13,26 +13,20 @@ from django.test import Client
 from accounts.models import ApiKey, Organization, User
 from billing import invoicing
 from metering import found, readings
-from metering.ingest import doorbell
 from metering.readings import FoundEvent
 from metering.usage.correction import Correction
 from tests import build
 from tests.database.test_corrections import send
-from tests.meter import Door, apply_all, database, empty_meter, make_event
+from tests.meter import Door, apply_all, database, empty_meter, make_event, no_bell
 from tests.web.portal_acme import signed_in, text_of
 
-__all__ = ["database", "empty_meter"]
+__all__ = ["database", "empty_meter", "no_bell"]
 
 Database = psycopg.Connection[Any]
 URL = "/api/v1/usage/events"
 # The month before this one is over, by whatever clock; usage of it is billed.
 END = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 START = (END - timedelta(days=1)).replace(day=1)
-
-
-@pytest.fixture(autouse=True)
-def _no_bell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doorbell, "ring", lambda: None)
 
 
 @pytest.fixture

@@ -24,24 +24,9 @@ from metering.ingest import callers, decode, doorbell, pool
 from metering.ingest import door as the_door
 from metering.rejections import Which
 from tests import build
-from tests.meter import Door, Reply, apply_all, connect, empty_meter, make_body
+from tests.meter import Door, Reply, apply_all, connect, door, empty_meter, key, make_body, no_bell
 
-__all__ = ["empty_meter"]
-
-
-@pytest.fixture(autouse=True)
-def _no_bell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doorbell, "ring", lambda: None)
-
-
-@pytest.fixture
-def key(empty_meter: None, acme: Organization) -> tuple[ApiKey, str]:
-    return build.make_key(organization=acme)
-
-
-@pytest.fixture
-def door(key: tuple[ApiKey, str]) -> Door:
-    return Door(key[1])
+__all__ = ["door", "empty_meter", "key", "no_bell"]
 
 
 def body(**fields: Any) -> dict[str, Any]:

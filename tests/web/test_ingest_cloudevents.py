@@ -14,26 +14,15 @@ from hypothesis import strategies as st
 
 from accounts.models import Organization
 from metering import readings
-from metering.ingest import cloudevents, doorbell
+from metering.ingest import cloudevents
 from metering.ingest.decode import Refusal
-from tests import build
 from tests.conftest import NOW
-from tests.meter import Door, Reply, empty_meter
+from tests.meter import Door, Reply, door, empty_meter, key, no_bell
 
-__all__ = ["empty_meter"]
+__all__ = ["door", "empty_meter", "key", "no_bell"]
 
 BATCH = "application/cloudevents-batch+json"
 STRUCTURED = "application/cloudevents+json; charset=utf-8"
-
-
-@pytest.fixture(autouse=True)
-def _no_bell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doorbell, "ring", lambda: None)
-
-
-@pytest.fixture
-def door(empty_meter: None, acme: Organization) -> Door:
-    return Door(build.make_key(organization=acme)[1])
 
 
 def cloudevent(*, time: Any = None, data: Any = None, **fields: Any) -> dict[str, Any]:

@@ -13,25 +13,14 @@ from django.utils import timezone
 
 from accounts.models import ApiKey, Organization
 from metering import backfills, rejections
-from metering.ingest import doorbell
 from metering.ingest.cloudevents import BATCH, STRUCTURED
 from metering.models import Backfill, IngestBatch
 from metering.rejections import Which
 from tests import build
-from tests.meter import Door, apply_all, empty_meter, make_body, readings_of
+from tests.meter import Door, apply_all, door, empty_meter, key, make_body, no_bell, readings_of
 from tests.web.test_ingest_cloudevents import cloudevent
 
-__all__ = ["empty_meter"]
-
-
-@pytest.fixture(autouse=True)
-def _no_bell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doorbell, "ring", lambda: None)
-
-
-@pytest.fixture
-def door(empty_meter: None, acme: Organization) -> Door:
-    return Door(build.make_key(organization=acme)[1])
+__all__ = ["door", "empty_meter", "key", "no_bell"]
 
 
 @pytest.fixture

@@ -13,24 +13,13 @@ from django.utils import timezone
 
 from accounts.models import Organization
 from metering import readings
-from metering.ingest import decode, doorbell
-from tests import build
-from tests.meter import Door, empty_meter, make_body
+from metering.ingest import decode
+from tests.meter import Door, door, empty_meter, key, make_body, no_bell
 
-__all__ = ["empty_meter"]
+__all__ = ["door", "empty_meter", "key", "no_bell"]
 
 COMPRESS = {"gzip": gzip.compress, "x-gzip": gzip.compress, "zstd": zstd.compress}
 each_encoding = pytest.mark.parametrize("encoding", list(COMPRESS))
-
-
-@pytest.fixture(autouse=True)
-def _no_bell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doorbell, "ring", lambda: None)
-
-
-@pytest.fixture
-def door(empty_meter: None, acme: Organization) -> Door:
-    return Door(build.make_key(organization=acme)[1])
 
 
 def events(count: int = 3, **fields: Any) -> list[dict[str, Any]]:

@@ -16,21 +16,15 @@ from accounts.models import ApiKey, AuditEntry, Organization, User
 from accounts.refusals import Refusal
 from metering import readings, rejections
 from metering.ingest import door as the_door
-from metering.ingest import doorbell
 from metering.ingest.limits import NS
 from metering.rejections import Which
 from tests import build
 from tests.conftest import NOW
-from tests.meter import Door, Reply, apply_all, empty_meter, make_body
+from tests.meter import Door, Reply, apply_all, empty_meter, make_body, no_bell
 from tests.web.portal_acme import signed_in, text_of, words_in
 from tests.web.test_ingest_traces import Exporter, chat, export
 
-__all__ = ["empty_meter"]
-
-
-@pytest.fixture(autouse=True)
-def _no_bell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doorbell, "ring", lambda: None)
+__all__ = ["empty_meter", "no_bell"]
 
 
 @pytest.fixture

@@ -18,13 +18,12 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from accounts.models import Organization
 from metering import readings
 from metering.ingest import door as the_door
-from metering.ingest import doorbell, otlp
+from metering.ingest import otlp
 from metering.ingest.decode import Refusal
-from tests import build
 from tests.conftest import NOW
-from tests.meter import Door, Reply, empty_meter
+from tests.meter import Door, Reply, door, empty_meter, key, no_bell
 
-__all__ = ["empty_meter"]
+__all__ = ["door", "empty_meter", "key", "no_bell"]
 
 PROTOBUF = "application/x-protobuf"
 CHAT: dict[str, Any] = {
@@ -40,16 +39,6 @@ CHAT: dict[str, Any] = {
     "gen_ai.agent.id": "asst_5j66",
     "gen_ai.conversation.id": "conv_5j66",
 }
-
-
-@pytest.fixture(autouse=True)
-def _no_bell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doorbell, "ring", lambda: None)
-
-
-@pytest.fixture
-def door(empty_meter: None, acme: Organization) -> Door:
-    return Door(build.make_key(organization=acme)[1])
 
 
 def now_ns() -> int:

@@ -8,22 +8,16 @@ import pytest
 
 from accounts.models import AuditEntry, Organization, Role, User
 from metering import backfills
-from metering.ingest import doorbell
 from metering.models import Backfill
 from tests import build
 from tests.conftest import NOW
-from tests.meter import empty_meter
+from tests.meter import empty_meter, no_bell
 from tests.web.portal_acme import at_now, signed_in, text_of, words_in
 
-__all__ = ["at_now", "empty_meter"]
+__all__ = ["at_now", "empty_meter", "no_bell"]
 
 FORM = {"first": "2026-07-01", "last": "2026-07-31", "reason": "the collector was down"}
 pytestmark = pytest.mark.usefixtures("empty_meter", "at_now")
-
-
-@pytest.fixture(autouse=True)
-def _no_bell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doorbell, "ring", lambda: None)
 
 
 def test_days_are_those_of_the_organization(acme: Organization, alice: User) -> None:

@@ -14,31 +14,16 @@ from django.utils import timezone
 
 from accounts.models import ApiKey, Organization, User
 from metering import readings, rejections
-from metering.ingest import cloudevents, doorbell, quarantine
+from metering.ingest import cloudevents, quarantine
 from metering.models import IngestBatch, Rejection
 from metering.rejections import Which
 from metering.tasks import purge_rejections
 from tests import build
-from tests.meter import Door, apply_all, empty_meter, make_body
+from tests.meter import Door, apply_all, door, empty_meter, key, make_body, no_bell
 from tests.web.test_ingest_cloudevents import BATCH, cloudevent
 from tests.web.test_ingest_traces import Exporter, chat, export
 
-__all__ = ["empty_meter"]
-
-
-@pytest.fixture(autouse=True)
-def _no_bell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doorbell, "ring", lambda: None)
-
-
-@pytest.fixture
-def key(empty_meter: None, acme: Organization) -> tuple[ApiKey, str]:
-    return build.make_key(organization=acme)
-
-
-@pytest.fixture
-def door(key: tuple[ApiKey, str]) -> Door:
-    return Door(key[1])
+__all__ = ["door", "empty_meter", "key", "no_bell"]
 
 
 def body(**fields: Any) -> dict[str, Any]:
