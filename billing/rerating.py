@@ -25,7 +25,6 @@ from billing import notes, subscriptions
 from billing.models import Invoice, ReratingItem, ReratingJob, Tariff
 from billing.notes import Difference
 from billing.rating.money import minor_digits
-from billing.rating.period import day_of
 from metering import readings
 
 log = logging.getLogger(__name__)
@@ -57,6 +56,8 @@ def start(
         raise ReratingRefused("Say why: whoever approves it reads the reason.")
     if first >= last:
         raise ReratingRefused("The last day must come after the first; it is not included itself.")
+    if first.year < 1970 or last.year > 2200:
+        raise ReratingRefused("Choose days within 1970 and 2200.")
     found = _invoices(first, last, tariff, organizations)
     if not found:
         raise ReratingRefused("No issued invoice is of such a period.")
@@ -157,8 +158,8 @@ def _invoices(
 
 
 def _begins(invoice: Invoice, first: date, last: date) -> bool:
-    zone = ZoneInfo(invoice.zone)
-    return day_of(zone, first).start <= invoice.period_start < day_of(zone, last).start
+    day = invoice.period_start.astimezone(ZoneInfo(invoice.zone)).date()
+    return first <= day < last
 
 
 def _compare_next(job_id: int, now: datetime) -> bool:
