@@ -3,6 +3,8 @@
 What lies there is generated: segments are copies of ones that came over HTTP, under new batches;
 identities are random UUIDs, the worst case for an index. The index is built over each layer at
 once, as full as random inserts leave it, because to fill it one by one would take hours.
+Between the rounds the same number of rows is copied into an emptied table: what that costs tells
+how busy the machine was, and the ratio to it is what may be compared between depths.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from bench import backlog, batches, door, report, scratch, storage
+from bench import backlog, batches, door, raw_copy, report, scratch, storage
 from bench.rounds import Run, organization, run
 
 PAGE = Path(__file__).parent / "GROWTH.md"
@@ -57,6 +59,7 @@ class Depth(NamedTuple):
     """What an event costs at a depth: in microseconds of one core, and in bytes."""
 
     stored: int
+    copy_us: float
     database_us: float
     door_us: float
     roll_up_us: float
@@ -75,6 +78,8 @@ def measure(stack: ExitStack, millions: Sequence[int]) -> None:
     stack.callback(connection.close)
     own = stack.enter_context(psycopg.connect(pool.conninfo(), autocommit=True))
     own.execute("SET statement_timeout = 0; SET maintenance_work_mem = '512MB'")
+    copier = stack.enter_context(psycopg.connect(pool.conninfo(), autocommit=True))
+    copier.execute(raw_copy.CREATE)
     port, door_pid = stack.enter_context(door.served())
     senders = door.Senders(port, key)
     clock = scratch.CoreClock(own, door_pid)
@@ -85,11 +90,16 @@ def measure(stack: ExitStack, millions: Sequence[int]) -> None:
         bodies = [batches.as_json(batch) for batch in islice(supply, BATCHES)]
         return run("http", lambda: senders.send(bodies), BATCHES, clock)
 
+    def copy() -> Run:
+        texts = [raw_copy.render(batch, organization_id) for batch in islice(supply, BATCHES)]
+        copier.execute("TRUNCATE bench_copy")
+        return run("copy", lambda: [raw_copy.copy(copier, text) for text in texts], BATCHES, clock)
+
     depths: list[Depth] = []
     send()  # what the generated segments are copies of
     for million in sorted(millions):
         stored = _fill(own, organization_id, million * 1_000_000)
-        depths.append(_depth(own, stored, send, clock))
+        depths.append(_depth(own, stored, (send, copy), clock))
         page = _page(depths, str(version))
         PAGE.write_text(page)
         print(page, flush=True)
@@ -120,18 +130,22 @@ def _stored(own: psycopg.Connection[Any]) -> int:
 
 
 def _depth(
-    own: psycopg.Connection[Any], stored: int, send: Callable[[], Run], clock: scratch.CoreClock
+    own: psycopg.Connection[Any],
+    stored: int,
+    ways: tuple[Callable[[], Run], Callable[[], Run]],
+    clock: scratch.CoreClock,
 ) -> Depth:
     backlog.drain()
-    runs = [send() for _ in range(ROUNDS)][1:]
+    sent, copied = zip(*[(ways[0](), ways[1]()) for _ in range(ROUNDS)][1:], strict=True)
     before_s = clock.database_s()
     backlog.drain()
     roll_up_s = clock.database_s() - before_s
-    database_us = statistics.median(1e6 / one.per_database_core_s for one in runs)
+    database_us = statistics.median(1e6 / one.per_database_core_s for one in sent)
     return Depth(
         stored=stored,
+        copy_us=statistics.median(1e6 / one.per_database_core_s for one in copied),
         database_us=database_us,
-        door_us=statistics.median(1e6 / one.per_core_s for one in runs) - database_us,
+        door_us=statistics.median(1e6 / one.per_core_s for one in sent) - database_us,
         roll_up_us=roll_up_s / (ROUNDS * BATCHES * batches.EVENTS) * 1e6,
         bytes_each=storage.size_bytes(own, *storage.EVENTS) / _stored(own),
         index_bytes=storage.size_bytes(own, "metering_identity_pkey"),
@@ -141,21 +155,21 @@ def _depth(
 HEAD = """# Growth
 
 Written by `python -m bench growth`: what one more event costs when so many are stored already.
-Times are of one core; ratios are to the first row.
+Times are of one core. Ratios are to raw COPY of as many rows in the same minute.
 """
 COLUMNS = (
-    "| stored | database, us | ratio | door, us | roll-up, us | ratio | bytes an event | index |",
-    "|---:|---:|---:|---:|---:|---:|---:|---:|",
+    "| stored | COPY, us | database, us | ratio | door, us | roll-up, us | ratio | bytes | index |",
+    "|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
 )
 
 
 def _page(depths: Sequence[Depth], server: str) -> str:
     lines = [HEAD, *(f"- {name}: {value}" for name, value in report.circumstances(server).items())]
     lines += ["", *COLUMNS]
-    first = depths[0]
     lines += [
-        f"| {one.stored:,} | {one.database_us:.1f} | {one.database_us / first.database_us:.2f}"
-        f" | {one.door_us:.1f} | {one.roll_up_us:.1f} | {one.roll_up_us / first.roll_up_us:.2f}"
+        f"| {one.stored:,} | {one.copy_us:.1f} | {one.database_us:.1f}"
+        f" | {one.database_us / one.copy_us:.2f} | {one.door_us:.1f}"
+        f" | {one.roll_up_us:.1f} | {one.roll_up_us / one.copy_us:.2f}"
         f" | {one.bytes_each:.0f} | {one.index_bytes / 2**20:,.0f} MiB |"
         for one in depths
     ]
