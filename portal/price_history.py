@@ -92,9 +92,7 @@ def _negotiated(
     latest = list(agreed[: VERSIONS_MAX + 1])
     for row, before in zip(latest, [*latest[1:], None], strict=False):
         old = negotiations.agreement_of(before) if before else Agreement()
-        said = changes_in_words.sentences(
-            old, negotiations.agreement_of(row), catalog.terms_of(version)
-        )
+        said = changes_in_words.sentences(old, negotiations.agreement_of(row), listed)
         yield _step(row, zones, f"Negotiated: {row.reference}", said, now)
 
 
