@@ -19,7 +19,7 @@ from django.db.models import Max, Q
 from billing import catalog, telling, timeline
 from billing.catalog import ApprovalNeeded, Preview, TariffRefused
 from billing.models import Invoice, NegotiatedTerms, Subscription, Tariff
-from billing.rating.changes import Change, changes
+from billing.rating.changes import changes
 from billing.rating.jumps import jumps
 from billing.rating.negotiated import Agreement, merged, parse_agreement
 from billing.rating.period import QUARTER, Period, quarter_hour
@@ -147,7 +147,7 @@ def terms_at(subscription: Subscription, moment: datetime) -> PricedTerms | None
 def agreement_at(subscription: Subscription, moment: datetime) -> Agreement:
     """What is agreed at an instant; nothing where the tariff holds as listed."""
     row = at(subscription, moment)
-    return _parsed(_Published(row)) if row else Agreement()
+    return agreement_of(row) if row else Agreement()
 
 
 def at(subscription: Subscription, moment: datetime) -> NegotiatedTerms | None:
@@ -155,11 +155,9 @@ def at(subscription: Subscription, moment: datetime) -> NegotiatedTerms | None:
     return timeline.at(subscription.negotiated.all(), moment)
 
 
-def changed_by(row: NegotiatedTerms) -> list[Change]:
-    """What an agreement changed in the one before it."""
-    before = timeline.before(row.subscription.negotiated.all(), row)
-    old = parse_agreement(before.document) if before else Agreement()
-    return changes(old.as_document(), _parsed(_Published(row)).as_document())
+def agreement_of(row: NegotiatedTerms) -> Agreement:
+    """What an agreement says, parsed once: a published document never changes."""
+    return _parsed(_Published(row))
 
 
 def _cut(stretch: PricedTerms, agreed: Sequence[NegotiatedTerms]) -> Iterator[PricedTerms]:
@@ -178,7 +176,7 @@ def _cut(stretch: PricedTerms, agreed: Sequence[NegotiatedTerms]) -> Iterator[Pr
 
 
 def _with(row: NegotiatedTerms, stretch: PricedTerms, period: Period) -> PricedTerms:
-    agreement = _parsed(_Published(row))
+    agreement = agreement_of(row)
     if agreement == Agreement() or not stretch.terms.components:
         return PricedTerms(stretch.version, period, stretch.terms)
     return PricedTerms(f"{stretch.version}+n{row.number}", period, merged(stretch.terms, agreement))
