@@ -44,6 +44,9 @@ class IngestBatch(models.Model):
     backfill_id = models.BigIntegerField(null=True)
     released_at = models.DateTimeField(null=True)  # when its backfill was closed or reverted
     sums = models.JSONField(null=True)  # of a backfill's batch: what its events add up to
+    # Nothing sent in it happened before or after; null where it reported no event.
+    occurred_first = models.DateTimeField(null=True)
+    occurred_last = models.DateTimeField(null=True)
 
     class Meta:
         managed = False
