@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Max, Q
 
-from billing import catalog, timeline
+from billing import catalog, telling, timeline
 from billing.catalog import ApprovalNeeded, Preview, TariffRefused
 from billing.models import Invoice, NegotiatedTerms, Subscription, Tariff
 from billing.rating.changes import Change, changes
@@ -25,6 +25,7 @@ from billing.rating.negotiated import Agreement, merged, parse_agreement
 from billing.rating.period import QUARTER, Period, quarter_hour
 from billing.rating.rate import PricedTerms
 from billing.rating.tariff import TariffInvalid, Terms
+from metering import readings
 
 
 def agree(
@@ -68,11 +69,11 @@ def publish_approved(
     if not reference:
         raise TariffRefused("Name the agreement these terms follow from.")
     until = timeline.take_over(subscription.negotiated.all(), valid_from, now)
-    _refuse_what_does_not_fit(
+    sizes = _sizes_where_it_fits(
         subscription.tariff, agreement, Period(valid_from, until or catalog.FOREVER)
     )
     last = subscription.negotiated.aggregate(last=Max("number"))["last"] or 0
-    return NegotiatedTerms.objects.create(
+    agreed = NegotiatedTerms.objects.create(
         subscription=subscription,
         number=last + 1,
         valid_from=valid_from,
@@ -81,6 +82,12 @@ def publish_approved(
         document=document,
         reference=reference,
     )
+    readings.tell_apart(
+        sizes,
+        {subscription.organization_id: valid_from},
+        reason=f"{subscription.tariff.code}+n{agreed.number}",
+    )
+    return agreed
 
 
 def preview(
@@ -102,6 +109,7 @@ def preview(
     return Preview(
         changes(before.as_document(), agreement.as_document()),
         jumps(old, new, settings.PRICE_JUMP_FACTOR),
+        telling.plan(new.boundaries, {subscription.organization_id: valid_from}),
     )
 
 
@@ -217,13 +225,20 @@ def _check_start(
         )
 
 
-def _refuse_what_does_not_fit(tariff: Tariff, agreement: Agreement, period: Period) -> None:
-    """Every version of the tariff that the agreement meets must go with it."""
+def _sizes_where_it_fits(tariff: Tariff, agreement: Agreement, period: Period) -> frozenset[int]:
+    """Where prices change with the size of a request, in all that follows from both.
+
+    Every version of the tariff that the agreement meets must go with it.
+    """
+    sizes: frozenset[int] = frozenset()
     versions = tariff.versions.filter(
         Q(valid_to=None) | Q(valid_to__gt=period.start), withdrawn_at=None
     ).filter(valid_from__lt=period.end)
     for version in versions:
-        catalog.refuse_what_is_not_carried(_fitting(catalog.terms_of(version), agreement))
+        terms = _fitting(catalog.terms_of(version), agreement)
+        catalog.refuse_what_is_not_carried(terms)
+        sizes |= terms.boundaries
+    return sizes
 
 
 def _fitting(listed: Terms, agreement: Agreement) -> Terms:

@@ -70,6 +70,7 @@ class FoundEvent:
     ordinal: int
     batch_state: str
     applied_at: datetime | None
+    input_limits: tuple[int, ...]  # that its batch is told apart by, in tokens
 
     @property
     def place(self) -> EventPlace:
@@ -83,7 +84,7 @@ class FoundEvent:
 
     @property
     def input_band(self) -> int:
-        return bands.band(self.usage)
+        return bands.band(self.usage, self.input_limits)
 
     @property
     def thinking(self) -> bool:
@@ -207,13 +208,14 @@ IDENTITIES = """
         WHERE organization_id = %(organization_id)s AND batch_id = ANY(%(batches)s::bigint[])
     )
     SELECT identity.batch_id, identity.ordinal, source.name, metering_unpacked(identity.id),
-           batch.state, batch.applied_at
+           batch.state, batch.applied_at, told.limits
     FROM unnest(%(batch_ids)s::bigint[], %(ordinals)s::smallint[]) AS place (batch_id, ordinal)
     JOIN identity ON identity.batch_id = place.batch_id AND identity.ordinal = place.ordinal
     JOIN metering_source source
       ON source.organization_id = %(organization_id)s AND source.id = identity.source_id
     JOIN metering_ingestbatch batch
       ON batch.organization_id = %(organization_id)s AND batch.id = identity.batch_id
+    JOIN metering_inputlimits told ON told.version = batch.limits_version
 """
 _NAMES = ("batch_id", "ordinal", "occurred_at", "received_at", "project_id", "project", "model",
           "api_key", "agent", "session", "region", "service_class")  # fmt: skip
@@ -385,7 +387,12 @@ def _with_identity(organization_id: int, rows: Sequence[tuple[Any, ...]]) -> lis
 
 
 def _event(
-    row: tuple[Any, ...], source: str, event_id: str, state: str, applied_at: datetime | None
+    row: tuple[Any, ...],
+    source: str,
+    event_id: str,
+    state: str,
+    applied_at: datetime | None,
+    limits: Sequence[int],
 ) -> FoundEvent:
     core = zip(registers.CORE, row[12:17], strict=True)
     other: dict[str, int] = row[17] if isinstance(row[17], dict) else json.loads(row[17] or "{}")
@@ -393,7 +400,13 @@ def _event(
     usage |= {name: other[name] for name in sorted(other)}
     named = dict(zip(_NAMES, row[:12], strict=True))
     return FoundEvent(
-        source=source, id=event_id, batch_state=state, applied_at=applied_at, usage=usage, **named
+        source=source,
+        id=event_id,
+        batch_state=state,
+        applied_at=applied_at,
+        input_limits=tuple(limits),
+        usage=usage,
+        **named,
     )
 
 

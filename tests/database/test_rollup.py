@@ -45,13 +45,14 @@ def batches(state: str) -> int:
 
 def expected(events: list[UsageEvent], project_id: int) -> Counter[tuple[Any, ...]]:
     """The readings that these events add up to, worked out the slow way."""
+    limits = readings.input_limits()
     total: Counter[tuple[Any, ...]] = Counter()
     for event in events:
         at = event.occurred_at
         starts_at = at.replace(minute=at.minute // 15 * 15, second=0, microsecond=0)
         key = (
             starts_at, project_id, event.model, event.api_key or "", event.agent or "",
-            event.region or "", event.service_class or "", bands.band(event.usage),
+            event.region or "", event.service_class or "", bands.band(event.usage, limits),
             event.usage.get("reasoning", 0) > 0, ",".join(bands.attributes(event.usage)),
         )  # fmt: skip
         for register, quantity in [*event.usage.items(), ("requests", 1)]:
@@ -347,12 +348,16 @@ def test_what_cannot_be_told_from_a_sum_is_told_alike_in_sql_and_python(
     wanted: Counter[tuple[object, ...]] = Counter()
     for usage in usages:
         attributes = bands.attributes(usage)
-        key = (bands.band(usage), usage.get("reasoning", 0) > 0, ",".join(attributes))
+        key = (
+            bands.band(usage, readings.input_limits()),
+            usage.get("reasoning", 0) > 0,
+            ",".join(attributes),
+        )
         wanted.update({(*key, name): value for name, value in usage.items() if value})
         wanted[*key, "requests"] += 1
         rated = Event("x", now, "m", usage)
         assert (attributes, key[1]) == (rated.all_attributes, rated.thought)
-        assert key[0] == band_of(rated.input_tokens, bands.LIMITS)
+        assert key[0] == band_of(rated.input_tokens, readings.input_limits())
     assert {row[7:11]: row[11] for row in readings_of(acme) if row[11]} == wanted
 
 

@@ -36,7 +36,7 @@ ALTER TABLE metering_ingestbatch DROP COLUMN occurred_first, DROP COLUMN occurre
 
 
 class Migration(migrations.Migration):
-    dependencies = [("metering", "0008_quarantine_days")]
+    dependencies = [("metering", "0009_input_limits")]
     operations = [
         migrations.RunSQL(
             CREATE,
