@@ -36,8 +36,9 @@ FILL = """
         FROM (SELECT * FROM metering_segment LIMIT 60) AS came
     ), made AS (
         INSERT INTO metering_ingestbatch (organization_id, api_key_id, submitted, accepted,
-            duplicate, conflict, rejected, state, applied_at)
-        SELECT %(organization_id)s, 1, %(events)s, %(events)s, 0, 0, 0, 'applied', clock_timestamp()
+            duplicate, conflict, rejected, state, applied_at, occurred_first, occurred_last)
+        SELECT %(organization_id)s, 1, %(events)s, %(events)s, 0, 0, 0, 'applied',
+            clock_timestamp(), clock_timestamp(), clock_timestamp()
         FROM generate_series(1, %(batches)s)
         RETURNING id, received_at
     ), segments AS (
@@ -70,7 +71,7 @@ def measure(stack: ExitStack, millions: Sequence[int]) -> None:
 
     from metering.ingest import pool
 
-    organization_id, key = organization()
+    bench, key = organization()
     stack.callback(connection.close_pool)
     stack.callback(connection.close)
     own = stack.enter_context(psycopg.connect(pool.conninfo(), autocommit=True))
@@ -88,7 +89,7 @@ def measure(stack: ExitStack, millions: Sequence[int]) -> None:
     depths: list[Depth] = []
     send()  # what the generated segments are copies of
     for million in sorted(millions):
-        stored = _fill(own, organization_id, million * 1_000_000)
+        stored = _fill(own, bench.pk, million * 1_000_000)
         depths.append(_depth(own, stored, send, clock))
         page = _page(depths, str(version))
         PAGE.write_text(page)
