@@ -44,8 +44,9 @@ FILL = """
         FROM (SELECT * FROM metering_segment LIMIT 60) AS came
     ), made AS (
         INSERT INTO metering_ingestbatch (organization_id, api_key_id, submitted, accepted,
-            duplicate, conflict, rejected, state, applied_at)
-        SELECT %(organization_id)s, 1, %(events)s, %(events)s, 0, 0, 0, 'applied', clock_timestamp()
+            duplicate, conflict, rejected, state, applied_at, occurred_first, occurred_last)
+        SELECT %(organization_id)s, 1, %(events)s, %(events)s, 0, 0, 0, 'applied',
+            clock_timestamp(), clock_timestamp(), clock_timestamp()
         FROM generate_series(1, %(batches)s)
         RETURNING id, received_at
     ), segments AS (
@@ -78,7 +79,7 @@ def measure(stack: ExitStack, millions: Sequence[int]) -> None:
     """Go down step by step; the page is written after each, so that an ended run says something."""
     from metering.ingest import pool
 
-    organization_id, key = organization()
+    bench, key = organization()
     stack.callback(scratch.disconnect)
     own = stack.enter_context(psycopg.connect(pool.conninfo(), autocommit=True))
     own.execute("SET statement_timeout = 0; SET maintenance_work_mem = '512MB'")
@@ -94,7 +95,7 @@ def measure(stack: ExitStack, millions: Sequence[int]) -> None:
         return run("http", lambda: senders.send(bodies), BATCHES, clock)
 
     def copy(taken: list[list[batches.Event]]) -> Run:
-        texts = [raw_copy.render(batch, organization_id) for batch in taken]
+        texts = [raw_copy.render(batch, bench.pk) for batch in taken]
         copier.execute("TRUNCATE bench_copy")
         return run("copy", lambda: raw_copy.copy(copier, texts), BATCHES, clock)
 
@@ -108,7 +109,7 @@ def measure(stack: ExitStack, millions: Sequence[int]) -> None:
     depths: list[Depth] = []
     send(take())  # what the generated segments are copies of
     for million in sorted(millions):
-        stored = _fill(own, organization_id, million * 1_000_000)
+        stored = _fill(own, bench.pk, million * 1_000_000)
         depths.append(_depth(own, stored, rounds, clock))
         page = _page(depths, _circumstances(own))
         PAGE.write_text(page)
