@@ -16,6 +16,7 @@ from django.db.models import Q
 
 from accounts.models import Organization
 from billing import catalog, pricing, subscriptions
+from billing.catalog import TariffRefused
 from billing.earlier import PeriodOf
 from billing.models import Subscription, Tariff
 from billing.rating.line import UNPRICED, RatedLine
@@ -24,6 +25,7 @@ from billing.rating.period import Period, day_of
 from billing.rating.rate import PricedTerms
 from billing.rating.tariff import Terms, parse
 from billing.read_only import read_only
+from metering import readings
 
 DOCUMENT = "document@0"  # what a document that is no version goes by on the lines
 
@@ -122,8 +124,23 @@ def compare(
             if any(of.tariff.currency != other.currency for of, _ in periods):
                 strangers.append(whose)
             else:
+                _refuse_what_is_not_told_apart(whose, periods, other)
                 compared.append(_compared(whose, periods, other))
     return Answer(sorted(compared, key=lambda one: one.difference_minor), strangers)
+
+
+def _refuse_what_is_not_told_apart(
+    whose: Organization, periods: list[PeriodOf], other: Alternative
+) -> None:
+    """Readings learn of a size of request when a tariff with it is published for who used it."""
+    terms = [one.terms for at in other.in_each([period for _, period in periods]) for one in at]
+    sizes = frozenset[int]().union(*(one.boundaries for one in terms))
+    if not readings.tells_apart(whose.pk, sizes, periods[0][1].start):
+        raise TariffRefused(
+            f"Prices change at an input of {', '.join(f'{size:,}' for size in sorted(sizes))} "
+            f"tokens, and the readings of {whose} do not tell all of these apart. Compare with "
+            "sizes that they tell, or put the organization on the tariff first."
+        )
 
 
 def _compared(whose: Organization, periods: list[PeriodOf], other: Alternative) -> Compared:
