@@ -17,11 +17,14 @@ from django.db.models.functions import Now
 
 from accounts.models import Organization, Project
 from billing.book import NegotiatedTerms, PriceProposal
+from billing.comparisons import ComparedOrganization, Comparison
 from billing.costbook import CatalogModel, CostImport, CostProposal, ModelAlias, ProviderCost
 from billing.instants import InstantRange
 
 __all__ = [
     "CatalogModel",
+    "ComparedOrganization",
+    "Comparison",
     "CostImport",
     "CostProposal",
     "Invoice",
