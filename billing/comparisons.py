@@ -47,6 +47,10 @@ class Comparison(models.Model):
     last = models.DateField(help_text="and before this one")
     scope = models.CharField(max_length=160, help_text="whose periods, in words")
     state = models.CharField(max_length=9, choices=State.choices, default=State.RUNNING)
+    turn = models.PositiveIntegerField(default=0, help_text="how often a worker was at it")
+    turn_until = models.DateTimeField(
+        null=True, blank=True, help_text="when its turn is over at the latest"
+    )
     asked_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
     asked_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)

@@ -57,8 +57,10 @@ def said(*differences: int) -> list[str]:
 
 def test_words_say_where_and_which_way() -> None:
     assert said(30, 10, -10) == [
-        "Both cost the same at about 0.75x the usage (between 0.5x and 1x): "
-        "below that house is dearer, above it is cheaper."
+        (
+            "Both cost the same at about 0.75x the usage (between 0.5x and 1x): "
+            "below that house is dearer, above it is cheaper."
+        )
     ]
     assert said(-1, 0, 1) == [
         "Both cost the same at 0.5x the usage: below that house is cheaper, above it is dearer."
