@@ -1,8 +1,8 @@
 """What-if runs: asked for, worked off organization by organization in the background, let go of.
 
 Answers are written, in the run's own rows, and no billing data: each organization is rated where
-the database refuses to write. A run is worked on in turns, so that others get the worker in between;
-a turn that nobody finishes is taken again.
+the database refuses to write. A run is worked on in turns, and others get the worker in between. A
+turn that nobody finishes is taken again.
 """
 
 from __future__ import annotations

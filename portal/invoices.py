@@ -14,7 +14,7 @@ from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
 from django.views.decorators.http import require_GET
 
-from accounts import organizations
+from accounts import organizations, spreadsheet
 from accounts.permissions import Action
 from billing import costs
 from billing.models import Invoice, InvoiceLine
@@ -22,7 +22,7 @@ from billing.rating.charge import MINOR
 from billing.rating.line import ALLOWANCE, UNPRICED
 from billing.rating.money import from_minor
 from billing.rating.pass_through import PROVIDER_COST
-from portal import figures, spreadsheet
+from portal import figures
 from portal.door import Entry, member_page
 
 COLUMNS = (
