@@ -43,7 +43,7 @@ COLUMNS = (
     ("organization", "Organization", "organization__slug"),
     ("periods", "Periods", "periods"),
     ("old", "Now", "old_minor"),
-    ("new", "Then", "new_minor"),
+    ("new", "Other tariff", "new_minor"),
     ("difference", "Difference", "difference"),
     ("percent", "Percent", "ratio"),
 )

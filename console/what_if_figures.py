@@ -13,6 +13,7 @@ from billing.rating.break_even import Point, times
 from billing.rating.money import from_minor
 
 OLD, NEW, CHEAPER, DEARER, SAME = "#8b9a94", "#0f8a7b", "#0f8a7b", "#c2452d", "#8b9a94"
+SOFT = "#7f8d88"  # words, told from the ground in the light and in the dark
 SIZES = (5, 10, 25, 50)  # where bands of differences end, in hundredths of the old side
 
 
@@ -102,14 +103,15 @@ def _line(label: str, colour: str, minors: Sequence[int], currency: str) -> dict
 
 _SHARED = {
     "animation": False,
+    "color": SOFT,
     "maintainAspectRatio": False,
     "interaction": {"mode": "index", "intersect": False},
 }
 BANDS_OPTIONS = {
     **_SHARED,
     "scales": {
-        "x": {"grid": {"display": False}},
-        "y": {"beginAtZero": True, "ticks": {"precision": 0}},
+        "x": {"grid": {"display": False}, "ticks": {"color": SOFT}},
+        "y": {"beginAtZero": True, "ticks": {"color": SOFT, "precision": 0}},
     },
     "plugins": {"legend": {"display": False}},
 }
@@ -121,9 +123,13 @@ def break_even_options(currency: str) -> dict[str, Any]:
         "scales": {
             "x": {
                 "grid": {"display": False},
-                "title": {"display": True, "text": "times what was used"},
+                "ticks": {"color": SOFT},
+                "title": {"display": True, "text": "times what was used", "color": SOFT},
             },
-            "y": {"title": {"display": True, "text": currency}},
+            "y": {
+                "ticks": {"color": SOFT},
+                "title": {"display": True, "text": currency, "color": SOFT},
+            },
         },
         "plugins": {"legend": {"display": True, "position": "bottom", "align": "start"}},
     }

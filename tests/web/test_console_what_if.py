@@ -114,7 +114,7 @@ def test_an_answer_has_totals_winners_losers_and_where_both_cost_the_same(
     run = answered(page)
     words = said(page, run)
     assert "2 organizations, 2 compared" in words
-    assert "Now $10.00 as billed" in words
+    assert "Now $10.00 rated anew" in words
     assert "Under a pasted document $9.00 -$1.00, -10.0%" in words
     assert "Would pay less 1" in words
     assert "Would pay more 1" in words
@@ -183,7 +183,7 @@ def test_one_organization_is_explained_line_by_line(
 ) -> None:
     run = answered(page)
     words = said(page, run, f"{acme.pk}/")
-    assert "Now $8.00 1 period, as billed" in words
+    assert "Now $8.00 1 period, rated anew" in words
     assert "gpt-5, input Why Now 8,000,000 input tokens of gpt-5 at 1.00 USD per million" in words
     assert "$8.00 $4.00 -$4.00 Charge base" in words
     assert "the same at 0.5x the usage: below that" in words.replace(TIMES, "x")
