@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Max, Q
 
-from billing import carrying, timeline
+from billing import carrying, telling, timeline
 from billing.models import Invoice, NegotiatedTerms, Tariff, TariffVersion
 from billing.presets import PRESETS, STANDARD
 from billing.rating.changes import Change, changes
@@ -27,6 +27,7 @@ from billing.rating.negotiated import merged, parse_agreement
 from billing.rating.period import Period, quarter_hour
 from billing.rating.rate import PricedTerms
 from billing.rating.tariff import TariffInvalid, Terms, parse
+from metering import readings
 
 NO_VERSION = "@none"  # what a tariff goes by on lines of a time it had no prices in
 FOREVER = datetime.max.replace(tzinfo=UTC)
@@ -53,6 +54,7 @@ class Preview:
 
     changes: list[Change]
     jumps: list[Jump]
+    learning: telling.Plan  # what readings have to tell apart for it
 
 
 @transaction.atomic
@@ -123,12 +125,15 @@ def preview(tariff: Tariff, document: Mapping[str, object], valid_from: datetime
     TariffInvalid and TariffRefused as when it is published.
     """
     terms = _check(document, tariff.currency, valid_from)
+    on_it = telling.subscribers(tariff, Period(valid_from, FOREVER))
+    learning = telling.plan(terms.boundaries, on_it)
     before = version_at(tariff, valid_from)
     if before is None:
-        return Preview(changes({"currency": tariff.currency}, terms.as_document()), [])
+        whole = changes({"currency": tariff.currency}, terms.as_document())
+        return Preview(whole, [], learning)
     old = terms_of(before)
-    factor = settings.PRICE_JUMP_FACTOR
-    return Preview(changes(old.as_document(), terms.as_document()), jumps(old, terms, factor))
+    found = jumps(old, terms, settings.PRICE_JUMP_FACTOR)
+    return Preview(changes(old.as_document(), terms.as_document()), found, learning)
 
 
 def changed_by(version: TariffVersion) -> list[Change]:
@@ -166,6 +171,12 @@ def is_unpriced(stretch: PricedTerms) -> bool:
 def version_at(tariff: Tariff, moment: datetime) -> TariffVersion | None:
     """The version in force at an instant; None where the tariff has no prices."""
     return timeline.at(tariff.versions.all(), moment)
+
+
+def boundaries_from(tariff: Tariff, moment: datetime) -> frozenset[int]:
+    """The sizes of input at which the tariff's prices change at an instant or later."""
+    versions = tariff.versions.filter(Q(valid_to=None) | Q(valid_to__gt=moment), withdrawn_at=None)
+    return frozenset[int]().union(*(terms_of(version).boundaries for version in versions))
 
 
 def terms_of(version: TariffVersion) -> Terms:
@@ -257,7 +268,10 @@ def _check(document: Mapping[str, object], currency: str, valid_from: datetime) 
 
 def refuse_what_is_not_carried(terms: Terms) -> None:
     """Raise TariffRefused for terms that ask for more than readings and invoices carry."""
-    if refusals := carrying.refusals(terms):
+    refusals = carrying.refusals(terms)
+    if no_room := telling.no_room_for(terms.boundaries):
+        refusals.append(no_room)
+    if refusals:
         raise TariffRefused(" ".join(refusals))
 
 
@@ -352,7 +366,7 @@ def _publish(
     source: str,
 ) -> TariffVersion:
     last = tariff.versions.aggregate(last=Max("number"))["last"] or 0
-    return TariffVersion.objects.create(
+    version = TariffVersion.objects.create(
         tariff=tariff,
         number=last + 1,
         valid_from=valid_from,
@@ -361,6 +375,12 @@ def _publish(
         document=document,
         source=source,
     )
+    readings.tell_apart(
+        terms_of(version).boundaries,
+        telling.subscribers(tariff, Period(valid_from, valid_to or FOREVER)),
+        reason=f"{tariff.code}@{version.number}",
+    )
+    return version
 
 
 def _unpriced(tariff: Tariff, period: Period) -> PricedTerms:

@@ -22,11 +22,21 @@ class Verdict(models.TextChoices):
     OTHER_CURRENCY = "other_currency", "billed in another currency"
     NO_PERIOD = "no_period", "no billing period that begins then has ended"
     NO_PRICES = "no_prices", "the other tariff had no prices then"
+    NOT_TOLD_APART = (
+        "not_told_apart",
+        "whose readings do not tell apart the sizes of requests at which its prices change",
+    )
     FAILED = "failed", "could not be rated"
 
 
 COMPARED = (Verdict.CHEAPER, Verdict.DEARER, Verdict.SAME, Verdict.UNCLEAR)
-LEFT_OUT = (Verdict.OTHER_CURRENCY, Verdict.NO_PERIOD, Verdict.NO_PRICES, Verdict.FAILED)
+LEFT_OUT = (
+    Verdict.OTHER_CURRENCY,
+    Verdict.NO_PERIOD,
+    Verdict.NO_PRICES,
+    Verdict.NOT_TOLD_APART,
+    Verdict.FAILED,
+)
 
 
 class Comparison(models.Model):

@@ -31,6 +31,7 @@ from billing.rating.period import Period, day_of
 from billing.rating.rate import PricedTerms
 from billing.rating.tariff import Terms, parse
 from billing.read_only import read_only
+from metering import readings
 
 DOCUMENT = "document@0"  # what a document that is no version goes by on the lines
 
@@ -272,7 +273,16 @@ def between(periods: Sequence[PeriodOf], other: Alternative) -> Sides | Compared
     terms = other.in_each([period for _, period in periods])
     if all(catalog.is_unpriced(at) for stretches in terms for at in stretches):
         return Compared(organization, other.currency, Verdict.NO_PRICES, len(periods))
+    if not _tells_apart(periods, terms):
+        return Compared(organization, other.currency, Verdict.NOT_TOLD_APART, len(periods))
     return Sides(organization, periods, *pricing.chains(periods, terms), other.currency)
+
+
+def _tells_apart(periods: Sequence[PeriodOf], terms: Sequence[list[PricedTerms]]) -> bool:
+    """Readings learn of a size of request when a tariff with it is published for who used it."""
+    sizes = frozenset[int]().union(*(at.terms.boundaries for stretches in terms for at in stretches))
+    of_one, first = min(periods, key=lambda one: one[1].start)
+    return readings.tells_apart(of_one.organization_id, sizes, first.start)
 
 
 def _verdict(difference_minor: int, unpriced: int) -> Verdict:

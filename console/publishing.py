@@ -194,6 +194,7 @@ def _page(
         "preview": preview,
         "changes": sentences([one.sentence for one in preview.changes]) if preview else "",
         "jumps": sentences([one.sentence for one in preview.jumps]) if preview else "",
+        "learning": preview.learning.sentence if preview else "",
     }
     return render(request, "console/publish.html", context, status=422 if form.errors else 200)
 

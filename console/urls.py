@@ -17,6 +17,11 @@ urlpatterns = [
     path("backfills/", backfills.index, name="backfills"),
     path("pipeline/", pipeline.pipeline, name="pipeline"),
     path("pipeline/<int:organization_id>/<int:batch_id>/retry/", pipeline.retry, name="retry"),
+    path(
+        "pipeline/<int:organization_id>/anew/<int:task_id>/retry/",
+        pipeline.retry_retelling,
+        name="retry-retelling",
+    ),
     path("tariffs/<int:tariff_id>/publish/", publishing.publish, name="publish"),
     path("subscriptions/<int:subscription_id>/negotiate/", publishing.negotiate, name="negotiate"),
     path("margin/", margins.margins, name="margin"),

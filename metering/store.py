@@ -95,15 +95,18 @@ class AllOrNothing(Exception):
 OPEN = """
     INSERT INTO metering_ingestbatch
         (organization_id, api_key_id, submitted, accepted, duplicate, conflict, rejected,
-         backfill_id, state)
+         occurred_first, occurred_last, backfill_id, state)
     VALUES (%(organization_id)s, %(api_key_id)s, %(submitted)s, %(unique)s,
-            %(submitted)s - %(unique)s - %(rejected)s, 0, %(rejected)s, %(backfill_id)s,
+            %(submitted)s - %(unique)s - %(rejected)s, 0, %(rejected)s,
+            %(occurred_first)s, %(occurred_last)s, %(backfill_id)s,
             CASE WHEN %(backfill_id)s::bigint IS NULL THEN 'pending' ELSE 'held' END)
     RETURNING id, received_at, EXISTS (
-        SELECT FROM metering_identity known
-        WHERE known.organization_id = %(organization_id)s
-          AND (known.source_id, known.id) IN (
-              SELECT * FROM unnest(%(source_ids)s::integer[], %(ids)s::bytea[])))
+        SELECT FROM unnest(%(source_ids)s::integer[], %(ids)s::bytea[]) AS sent (source_id, id)
+        CROSS JOIN LATERAL (
+            SELECT FROM metering_identity key
+            WHERE key.organization_id = %(organization_id)s
+              AND key.source_id = sent.source_id AND key.id = sent.id
+            LIMIT 1) known)
 """
 # News goes in by COPY, which is half as dear as INSERT but stops at the first key that is known.
 COPY_KEYS = """
@@ -305,6 +308,9 @@ class _Batch:
     def _open(self) -> bool:
         """Write the batch down as if all of it were new; whether some of it is known."""
         sample = self.ordered[:: max(1, len(self.ordered) // SAMPLE)]
+        instants = [
+            item.event.occurred_at for item in self.incoming if isinstance(item.event, UsageEvent)
+        ]
         row = self.connection.execute(
             OPEN,
             {
@@ -313,6 +319,8 @@ class _Batch:
                 "submitted": len(self.incoming) + self.rejected,
                 "unique": len(self.ordered),
                 "rejected": self.rejected,
+                "occurred_first": min(instants, default=None),
+                "occurred_last": max(instants, default=None),
                 "backfill_id": self.backfill_id,
                 **_arrays(sample),
             },

@@ -26,6 +26,7 @@ from billing.what_if import Alternative, Answer, Compared
 LEFT_OUT = {
     Verdict.OTHER_CURRENCY: "in another currency",
     Verdict.NO_PRICES: "because the tariff had no prices then",
+    Verdict.NOT_TOLD_APART: "because readings do not tell its sizes of requests apart",
 }
 COLUMNS = ("organization", "periods", "old", "new", "difference", "currency", "unpriced")
 
