@@ -20,6 +20,7 @@ from billing.book import NegotiatedTerms, PriceProposal
 from billing.comparisons import ComparedOrganization, Comparison
 from billing.costbook import CatalogModel, CostImport, CostProposal, ModelAlias, ProviderCost
 from billing.instants import InstantRange
+from billing.rerated import ReratingItem, ReratingJob
 
 __all__ = [
     "CatalogModel",
@@ -37,6 +38,8 @@ __all__ = [
     "ProviderCost",
     "Quota",
     "QuotaAlert",
+    "ReratingItem",
+    "ReratingJob",
     "Subscription",
     "Tariff",
     "TariffVersion",

@@ -280,7 +280,9 @@ def between(periods: Sequence[PeriodOf], other: Alternative) -> Sides | Compared
 
 def _tells_apart(periods: Sequence[PeriodOf], terms: Sequence[list[PricedTerms]]) -> bool:
     """Readings learn of a size of request when a tariff with it is published for who used it."""
-    sizes = frozenset[int]().union(*(at.terms.boundaries for stretches in terms for at in stretches))
+    sizes = frozenset[int]().union(
+        *(at.terms.boundaries for stretches in terms for at in stretches)
+    )
     of_one, first = min(periods, key=lambda one: one[1].start)
     return readings.tells_apart(of_one.organization_id, sizes, first.start)
 

@@ -24,6 +24,7 @@ from billing.catalog import TariffRefused
 from billing.feeds.listing import FeedRefused
 from billing.invoicing import InvoiceRefused, PeriodsDoNotTile
 from billing.rating.tariff import TariffInvalid
+from billing.rerating import ReratingRefused
 from billing.subscriptions import SubscriptionRefused
 from billing.upstream import CostRefused
 from console.entrance import actor_of
@@ -38,6 +39,7 @@ REFUSALS = (
     QuotaRefused,
     CostRefused,
     FeedRefused,
+    ReratingRefused,
 )
 
 

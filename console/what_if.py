@@ -21,9 +21,8 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from accounts import spreadsheet
 from accounts.models import Organization, User
-from billing import comparing, side_by_side, tasks
+from billing import comparing, side_by_side, spreadsheet, tasks
 from billing.comparisons import COMPARED, LEFT_OUT, ComparedOrganization, Comparison, Verdict
 from billing.rating.break_even import Point, break_even_sentences, times
 from billing.rating.money import from_minor

@@ -14,9 +14,9 @@ from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
 from django.views.decorators.http import require_GET
 
-from accounts import organizations, spreadsheet
+from accounts import organizations
 from accounts.permissions import Action
-from billing import costs
+from billing import costs, spreadsheet
 from billing.models import Invoice, InvoiceLine
 from billing.rating.charge import MINOR
 from billing.rating.line import ALLOWANCE, UNPRICED

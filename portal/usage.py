@@ -15,9 +15,9 @@ from django.utils import timezone
 from django.utils.cache import patch_vary_headers
 from django.views.decorators.http import require_GET
 
-from accounts import spreadsheet
 from accounts.models import Organization
 from accounts.permissions import Action
+from billing import spreadsheet
 from metering import readings
 from portal import figures, series, window
 from portal.door import Entry, member_page

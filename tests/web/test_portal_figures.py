@@ -12,7 +12,7 @@ from babel import Locale
 from django.test import RequestFactory
 from django.utils import translation
 
-from accounts import spreadsheet
+from billing import spreadsheet
 from billing.rating.calendar import TouCalendar, TouRule, Window
 from portal import figures, series, week, window
 from portal.language import locale_of

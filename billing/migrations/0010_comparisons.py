@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('accounts', '0003_key_limits'),
-        ('billing', '0008_notes'),
+        ('billing', '0009_rerating'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
@@ -42,7 +42,7 @@ class Migration(migrations.Migration):
             name='ComparedOrganization',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('verdict', models.CharField(choices=[('waiting', 'Waiting'), ('cheaper', 'less'), ('dearer', 'more'), ('same', 'the same'), ('unclear', 'not clear: some usage has no price there'), ('other_currency', 'billed in another currency'), ('no_period', 'no billing period that begins then has ended'), ('no_prices', 'the other tariff had no prices then'), ('failed', 'could not be rated')], default='waiting', max_length=14)),
+                ('verdict', models.CharField(choices=[('waiting', 'Waiting'), ('cheaper', 'less'), ('dearer', 'more'), ('same', 'the same'), ('unclear', 'not clear: some usage has no price there'), ('other_currency', 'billed in another currency'), ('no_period', 'no billing period that begins then has ended'), ('no_prices', 'the other tariff had no prices then'), ('not_told_apart', 'whose readings do not tell apart the sizes of requests at which its prices change'), ('failed', 'could not be rated')], default='waiting', max_length=14)),
                 ('periods', models.PositiveIntegerField(default=0)),
                 ('old_minor', models.BigIntegerField(default=0)),
                 ('new_minor', models.BigIntegerField(default=0)),
