@@ -23,7 +23,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from accounts.keys import holds_secret
 from accounts.problems import Problem
-from metering.usage import correction, credentials, registers
+from metering.usage import correction, credentials, misnamed, registers
 from metering.usage import event as usage_event
 from metering.usage.correction import Correction, Reported, Span
 from metering.usage.event import OddNumber, Rejected, UsageEvent
@@ -249,6 +249,8 @@ class _Names:
     def _learn(self, usage: Iterable[str]) -> None:
         for name in usage:
             if name == registers.REQUESTS or not registers.NAME.fullmatch(name):
+                raise _NotPlain
+            if misnamed.advice(name):
                 raise _NotPlain
             if len(self._registers) < KEYS_MAX:
                 self._registers.add(name)
