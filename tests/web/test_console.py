@@ -412,7 +412,7 @@ def test_a_tariff_is_published_with_its_first_version(operator: Client, root: Us
         ({**build.flat_document(), "extra": 1}, "/extra is no field known here"),
         (build.flat_document(price="-1"), "/components/0/price must be a decimal"),
         (build.flat_document(currency="EUR"), "The document is in EUR"),
-        ("{", "Enter a valid JSON"),
+        ("{", "No JSON: Expecting property name"),
     ],
 )
 def test_a_wrong_tariff_document_says_where(operator: Client, db: None, document, says: str):
