@@ -25,6 +25,7 @@ from billing.feeds.listing import FeedRefused
 from billing.invoicing import InvoiceRefused, PeriodsDoNotTile
 from billing.rating.places import place_of
 from billing.rating.tariff import TariffInvalid
+from billing.rerating import ReratingRefused
 from billing.subscriptions import SubscriptionRefused
 from billing.upstream import CostRefused
 from console.entrance import actor_of
@@ -39,6 +40,7 @@ REFUSALS = (
     QuotaRefused,
     CostRefused,
     FeedRefused,
+    ReratingRefused,
 )
 
 
