@@ -119,7 +119,9 @@ DATABASES["default"]["OPTIONS"] = {
     "pool": {"min_size": 0, "max_size": env.int("DATABASE_POOL_SIZE_MAX", default=8)},
     # A lost acknowledgement is a lost invoice: no session may turn this off.
     "options": "-c synchronous_commit=on -c timezone=UTC -c statement_timeout=60s "
-    "-c lock_timeout=10s -c idle_in_transaction_session_timeout=60s",
+    "-c lock_timeout=10s -c idle_in_transaction_session_timeout=60s "
+    # Workers take longer to start than a page's sums take to add up: for long scans only.
+    "-c parallel_setup_cost=10000",
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
