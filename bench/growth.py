@@ -29,6 +29,21 @@ ADD_INDEX = """
     ALTER TABLE metering_identity ADD CONSTRAINT metering_identity_pkey
         PRIMARY KEY (organization_id, source_id, id) WITH (fillfactor = 70)
 """
+# Another organization's names for the same, under the same numbers.
+NAMES_TOO = """
+    WITH sources AS (
+        INSERT INTO metering_source (organization_id, id, name)
+        SELECT %(organization_id)s, id, name FROM metering_source
+        WHERE organization_id = %(pattern_of)s
+    )
+    INSERT INTO metering_attribution
+        (organization_id, id, project_id, model, api_key, agent, region, service_class)
+    SELECT %(organization_id)s, attribution.id, project.id, model, api_key, agent, region,
+           service_class
+    FROM metering_attribution attribution
+    JOIN accounts_project project ON project.organization_id = %(organization_id)s
+    WHERE attribution.organization_id = %(pattern_of)s
+"""
 # Batches, each with a segment like one that came, and a thousand new identities.
 FILL = """
     WITH pattern AS MATERIALIZED (
@@ -37,13 +52,14 @@ FILL = """
     ), made AS (
         INSERT INTO metering_ingestbatch (organization_id, api_key_id, submitted, accepted,
             duplicate, conflict, rejected, state, applied_at, occurred_first, occurred_last)
-        SELECT %(organization_id)s, 1, %(events)s, %(events)s, 0, 0, 0, 'applied',
-            clock_timestamp(), clock_timestamp(), clock_timestamp()
+        SELECT %(organization_id)s, 1, %(events)s, %(events)s, 0, 0, 0, %(state)s,
+            CASE %(state)s WHEN 'applied' THEN clock_timestamp() END, clock_timestamp(),
+            clock_timestamp()
         FROM generate_series(1, %(batches)s)
         RETURNING id, received_at
     ), segments AS (
         INSERT INTO metering_segment
-        SELECT pattern.organization_id, made.id, made.received_at, ordinals, occurred_at,
+        SELECT %(organization_id)s, made.id, made.received_at, ordinals, occurred_at,
                attribution_ids, sessions, input, cache_read, cache_write, output, reasoning, extra
         FROM made JOIN pattern ON pattern.number = made.id %% (SELECT count(*) FROM pattern)
     )
@@ -99,20 +115,26 @@ def measure(stack: ExitStack, millions: Sequence[int]) -> None:
 def _fill(own: psycopg.Connection[Any], organization_id: int, wanted: int) -> int:
     """Fill up to about as many events; how many there are."""
     missing = max(0, wanted - _stored(own)) // batches.EVENTS
+    fill(own, organization_id, missing, state="applied")
+    return _stored(own)
+
+
+def fill(own: psycopg.Connection[Any], organization_id: int, count: int, *, state: str) -> None:
+    """Make so many batches of a thousand events in that state; its names are there."""
     own.execute(DROP_INDEX)
-    for done in range(0, missing, LAYER):
+    for done in range(0, count, LAYER):
         own.execute(
             FILL,
             {
                 "organization_id": organization_id,
                 "events": batches.EVENTS,
-                "batches": min(LAYER, missing - done),
+                "batches": min(LAYER, count - done),
+                "state": state,
             },
         )
     own.execute(ADD_INDEX)
     for table in storage.EVENTS:
         own.execute(f"VACUUM ANALYZE {table}")
-    return _stored(own)
 
 
 def _stored(own: psycopg.Connection[Any]) -> int:
