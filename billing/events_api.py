@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, cast
 
 from django.utils import timezone
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -15,7 +15,7 @@ from rest_framework.views import APIView
 
 from accounts.api_auth import Machine, Refused
 from accounts.problems import Problem
-from billing import trail
+from billing import searching, trail
 from billing.fates import Fate, Reason, Verdict
 from billing.trail import Part, RegisterTrail, Trail
 from metering import asked, readings
@@ -23,7 +23,7 @@ from metering.readings import EventPlace, EventSearch, FoundEvent
 
 PAGE_MAX = 100
 NAMES = ("id", "source", "model", "project", "api_key", "agent", "session")
-PARAMETERS = (*NAMES, "batch_id", "start", "end", "cursor", "limit")
+PARAMETERS = (*NAMES, "fate", "batch_id", "start", "end", "cursor", "limit")
 PROBLEMS = {
     400: OpenApiResponse(description="a problem document: invalid_parameter"),
     401: OpenApiResponse(description="a problem document: invalid_api_key"),
@@ -103,10 +103,6 @@ class TrailSerializer(EventSerializer):
     amends = serializers.CharField(allow_null=True, help_text="the id of the event it replaces")
 
 
-def _text(name: str, description: str) -> OpenApiParameter:
-    return OpenApiParameter(name, str, OpenApiParameter.QUERY, description=description)
-
-
 class Events(APIView):
     """What an organization reported, event by event."""
 
@@ -116,12 +112,13 @@ class Events(APIView):
         operation_id="events",
         summary="Stored events, newest first, each with its fate",
         parameters=[
-            *(_text(name, f"only this {name.replace('_', ' ')}") for name in NAMES),
-            _text("batch_id", "only those of this batch"),
-            _text("start", "happened at or after this RFC 3339 instant"),
-            _text("end", "happened before this RFC 3339 instant"),
-            _text("cursor", "next_cursor of the answer before"),
-            _text("limit", f"1 to {PAGE_MAX}"),
+            *(asked.text_parameter(name, f"only this {name.replace('_', ' ')}") for name in NAMES),
+            asked.text_parameter("fate", "only events that met this fate", enum=list(Fate)),
+            asked.text_parameter("batch_id", "only those of this batch"),
+            asked.text_parameter("start", "happened at or after this RFC 3339 instant"),
+            asked.text_parameter("end", "happened before this RFC 3339 instant"),
+            asked.text_parameter("cursor", "next_cursor of the answer before"),
+            asked.text_parameter("limit", f"1 to {PAGE_MAX}"),
         ],
         responses={200: EventsSerializer, **PROBLEMS},
     )
@@ -130,11 +127,12 @@ class Events(APIView):
         machine = cast("Machine", request.user)
         given = asked.once(request, PARAMETERS)
         search = _search(given, machine)
-        organization = machine.organization
-        page = readings.event_page(organization.pk, search, limit=asked.limit(given, PAGE_MAX))
-        fates = trail.verdicts(organization, page.events, timezone.now())
+        page = searching.event_page(
+            machine.organization, search, _fate(given.get("fate")), timezone.now(),
+            limit=asked.limit(given, PAGE_MAX),
+        )  # fmt: skip
         return Response({
-            "events": [_event(event, fates[event.place]) for event in page.events],
+            "events": [_event(event, verdict) for event, verdict in page.events],
             "next_cursor": str(page.next) if page.next else None,
             "looked_back_to": page.looked_back_to,
         })  # fmt: skip
@@ -169,7 +167,7 @@ class OneEvent(APIView):
 
 def _search(given: dict[str, str], machine: Machine) -> EventSearch:
     if any("\0" in value for value in given.values()):
-        raise _bad("A parameter holds a NUL character.")
+        raise asked.bad("A parameter holds a NUL character.")
     return EventSearch(
         event_id=given.get("id"),
         source=given.get("source"),
@@ -190,14 +188,20 @@ def _project_id(slug: str | None, machine: Machine) -> int | None:
     own = machine.api_key.project
     if own is not None:
         if slug not in (None, own.slug):
-            raise _bad(f"This key reads the project {own.slug!r} alone.")
+            raise asked.bad(f"This key reads the project {own.slug!r} alone.")
         return own.pk
     if slug is None:
         return None
     found = machine.organization.projects.filter(slug=slug).values_list("pk", flat=True).first()
     if found is None:
-        raise _bad(f"project {slug[:40]!a} is none of this organization.")
+        raise asked.bad(f"project {slug[:40]!a} is none of this organization.")
     return found
+
+
+def _fate(text: str | None) -> Fate | None:
+    if text is not None and text not in list(Fate):
+        raise asked.bad(f"fate {text[:40]!a} is none; they are {', '.join(Fate)}.")
+    return None if text is None else Fate(text)
 
 
 def _instant(given: dict[str, str], name: str) -> datetime | None:
@@ -209,7 +213,7 @@ def _cursor(text: str | None) -> EventPlace | None:
         return None
     place = EventPlace.named(text)
     if place is None:
-        raise _bad(f"cursor {text[:40]!a} is no next_cursor of an answer.")
+        raise asked.bad(f"cursor {text[:40]!a} is no next_cursor of an answer.")
     return place
 
 
@@ -270,7 +274,3 @@ def _part(part: Part, is_of_project: bool) -> dict[str, Any]:
 def _places_of(part: Part) -> Iterator[dict[str, Any]]:
     for line in part.lines:
         yield {"invoice": line.invoice.number, "position": line.position}
-
-
-def _bad(detail: str) -> Refused:
-    return Refused(Problem("invalid_parameter", detail))

@@ -20,11 +20,12 @@ import pytest
 from django.db import connection, transaction
 
 from accounts.models import Organization
-from billing import catalog, invoicing, reckoning, subscriptions, trail
+from billing import catalog, invoicing, reckoning, searching, subscriptions, trail
 from billing.fates import Fate, Reason, Verdict
 from billing.models import Invoice, InvoiceLine, Subscription
 from billing.rating.period import Period
 from metering import readings
+from metering.readings import EventPlace, EventSearch
 from metering.usage.correction import Correction
 from metering.usage.event import UsageEvent
 from tests import build
@@ -307,6 +308,22 @@ def check(world: World) -> None:
     by_itself = trail.verdicts(organization, events, now)
     assert Counter(by_itself.values()) == whole.verdicts
     assert len(by_itself) == whole.total()["requests"]
+    for fate in Fate:
+        met = [event.place for event in events if by_itself[event.place].fate is fate]
+        assert searched(organization, fate, now) == met
+
+
+def searched(organization: Organization, fate: Fate, now: datetime) -> list[EventPlace]:
+    """Where the events of a fate are, page by page."""
+    found: list[EventPlace] = []
+    search = EventSearch()
+    for _ in range(10_000):
+        page = searching.event_page(organization, search, fate, now, limit=3)
+        found += [event.place for event, _ in page.events]
+        if page.next is None:
+            return found
+        search = EventSearch(before=page.next)
+    raise AssertionError("the pages do not end")
 
 
 def check_documents(world: World) -> None:
@@ -333,8 +350,10 @@ def fate_on_paper(component: str) -> Fate:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_the_fates_of_a_random_world_add_up_after_every_step(
-    database: Database, subscription: Subscription, seed: int
+    database: Database, subscription: Subscription, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(searching, "LOOKED_AT_MAX", 20)
+    monkeypatch.setattr(searching, "AT_ONCE", 7)
     world = World(database, subscription, random.Random(seed))
     for _ in range(14):
         world.step()
