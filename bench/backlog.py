@@ -147,8 +147,8 @@ def _page(found: Found, server: str) -> str:
 
 HEAD = """# Backlog
 
-Written by `python -m bench backlog`: events of one organization that nobody applied for a while; what
-their roll-up takes, and what it costs another one that sends meanwhile, as fast as the door goes.
+Written by `python -m bench backlog`: events of one organization that nobody applied for a while,
+what their roll-up takes, and what it costs another that sends meanwhile, as fast as the door goes.
 """
 
 
