@@ -3,7 +3,7 @@
 from django.urls import path
 from django.views.generic import RedirectView
 
-from console import backfills, closing, entrance, events, margins, pipeline, publishing
+from console import backfills, closing, entrance, events, fates, margins, pipeline, publishing
 
 app_name = "console"
 urlpatterns = [
@@ -13,6 +13,7 @@ urlpatterns = [
         entrance.staff_only(RedirectView.as_view(pattern_name="account_change_password")),
     ),
     path("events/", events.search, name="events"),
+    path("events/<int:organization_id>/fates/", fates.show, name="fates"),
     path("events/<int:organization_id>/<int:batch_id>-<int:ordinal>/", events.show, name="event"),
     path("backfills/", backfills.index, name="backfills"),
     path("pipeline/", pipeline.pipeline, name="pipeline"),

@@ -318,6 +318,35 @@ def test_events_are_found_by_their_fate_and_a_cut_search_says_how_far_it_came(
     assert "Look further back" in text_of(client, "/o/acme/events/?fate=billed")
 
 
+def test_the_fates_of_a_period_stand_on_a_page_and_lead_to_their_events(
+    billed: Organization, database: Database, bob: User, charlie: User
+) -> None:
+    send(database, billed, [Correction("v", "gateway-1", "req-1", None, None)])
+    send(database, billed, [event(3)])
+    apply_all()
+    client = signed_in(bob)
+    asked = f"/o/acme/events/fates/?period={START.isoformat().replace('+', '%2B')}"
+    page = text_of(client, asked)
+    assert "It adds up: 3 events, each with one fate" in page
+    first, last = START.date(), (END - timedelta(days=1)).date()
+    link = f"?fate=void&amp;first={first}&amp;last={last}"
+    assert link in client.get(asked).content.decode()
+    assert "req-1" in text_of(client, "/o/acme/events/" + link.replace("&amp;", "&"))
+    assert "0 events, each with one fate" in text_of(client, "/o/acme/events/fates/")
+    charlie.is_staff = True
+    charlie.save(update_fields=["is_staff"])
+    staff = signed_in(charlie)
+    page = text_of(staff, f"/console/events/{billed.pk}/fates/{asked.partition('fates/')[2]}")
+    assert "3 events, each with one fate" in page
+    assert staff.get("/console/events/999999/fates/").status_code == 404
+
+
+def test_an_organization_without_a_tariff_is_told_that_it_has_no_period_yet(
+    acme: Organization, bob: User
+) -> None:
+    assert "No billing period yet" in text_of(signed_in(bob), "/o/acme/events/fates/")
+
+
 def test_the_console_finds_events_by_their_fate(
     billed: Organization, database: Database, charlie: User
 ) -> None:
