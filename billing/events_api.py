@@ -98,7 +98,8 @@ class TrailSerializer(EventSerializer):
     currency = serializers.CharField(allow_null=True)
     registers = RegisterSerializer(many=True)
     taken_back_by = serializers.CharField(
-        allow_null=True, help_text="the id of the void or amendment"
+        allow_null=True,
+        help_text="the id of the void or amendment; null for a key that does not read its project",
     )
     amends = serializers.CharField(allow_null=True, help_text="the id of the event it replaces")
 
@@ -162,7 +163,7 @@ class OneEvent(APIView):
         if event is None:
             raise Refused(Problem("not_found", "No stored event has this place."))
         followed = trail.follow(machine.organization, event, timezone.now())
-        return Response(_trail(followed, is_of_project=machine.api_key.project_id is not None))
+        return Response(_trail(followed, machine))
 
 
 def _search(given: dict[str, str], machine: Machine) -> EventSearch:
@@ -229,8 +230,13 @@ def _event(event: FoundEvent, verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _trail(followed: Trail, *, is_of_project: bool) -> dict[str, Any]:
-    taken = followed.corrections and followed.corrections.taken_back
+def _trail(followed: Trail, machine: Machine) -> dict[str, Any]:
+    is_of_project = machine.api_key.project_id is not None
+    corrections = followed.corrections
+    taken = corrections and corrections.taken_back
+    # A void is of the project of what it took back; an amendment may have moved it.
+    hides_taker = taken and taken.is_amendment and not _may_read(machine, taken.by_place)
+    may_read_amended = corrections and _may_read(machine, corrections.amends_place)
     return {
         **_event(followed.event, followed.verdict),
         "quarter_hour": followed.event.quarter_hour,
@@ -238,9 +244,18 @@ def _trail(followed: Trail, *, is_of_project: bool) -> dict[str, Any]:
         "period_end": followed.period and followed.period.end,
         "currency": followed.currency or None,
         "registers": [_register(one, is_of_project) for one in followed.registers],
-        "taken_back_by": taken and taken.by,
-        "amends": followed.corrections and followed.corrections.amends,
+        "taken_back_by": taken.by if taken and not hides_taker else None,
+        "amends": corrections.amends if corrections and may_read_amended else None,
     }
+
+
+def _may_read(machine: Machine, place: tuple[int, int] | None) -> bool:
+    """Whether the key reads the project of the event at a place."""
+    own = machine.api_key.project_id
+    if own is None or place is None:
+        return True
+    found = readings.event_at(machine.organization.pk, EventPlace(*place), project_id=own)
+    return found is not None
 
 
 def _register(one: RegisterTrail, is_of_project: bool) -> dict[str, Any]:
