@@ -3,7 +3,8 @@
 A fate is nowhere written down: it follows from how the event's period stands. So a search by fate
 goes through events that match in all else, newest first, and keeps those that met it. It looks at
 so many at most for one page and then says how far it came. What was taken back is written down, and
-is found without looking at the rest.
+is found without looking at the rest; and nothing that is billed, free or unpriced lies in a period
+that no document has looked at yet.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from django.db.models import Max
+
 from accounts.models import Organization
 from billing.fates import Fate, Verdict
+from billing.models import Invoice
 from billing.trail import Teller
 from metering import readings
 from metering.readings import EventPage, EventPlace, EventSearch, FoundEvent
@@ -46,9 +50,7 @@ def event_page(
         return ToldPage(teller.tell(page.events), page.next, page.looked_back_to)
     found: list[tuple[FoundEvent, Verdict]] = []
     looked_at = 0
-    if fate is Fate.VOID:
-        search = replace(search, is_taken_back=True)
-    for page in _pages(organization.pk, search):
+    for page in _pages(organization.pk, _narrowed(search, organization, fate)):
         looked_at += len(page.events)
         found += [told for told in teller.tell(page.events) if told[1].fate is fate]
         if len(found) > limit:
@@ -57,6 +59,26 @@ def event_page(
             reached = page.looked_back_to or page.events[-1].received_at
             return ToldPage(found, page.next, reached)
     return ToldPage(found, None)
+
+
+def _narrowed(search: EventSearch, organization: Organization, fate: Fate) -> EventSearch:
+    """The same search without what cannot have met the fate."""
+    if fate is Fate.VOID:
+        return replace(search, is_taken_back=True)
+    decided_until = None if fate is Fate.PENDING else _decided_until(organization, fate)
+    if decided_until is None:
+        return search
+    return replace(search, end=min(search.end or decided_until, decided_until))
+
+
+def _decided_until(organization: Organization, fate: Fate) -> datetime | None:
+    """From when on no event can be billed, free or unpriced; None where it may at any time."""
+    newest = organization.subscriptions.order_by("-starts_at").first()
+    if newest is None or (fate is Fate.UNPRICED and newest.ends_at is not None):
+        return None
+    issued = organization.invoices.filter(status=Invoice.Status.ISSUED)
+    billed_until: datetime | None = issued.aggregate(until=Max("period_end"))["until"]
+    return max(newest.starts_at, billed_until or newest.starts_at)
 
 
 def _pages(organization_id: int, search: EventSearch) -> Iterator[EventPage]:
