@@ -24,7 +24,7 @@ def cursor() -> Iterator[CursorWrapper]:
     """A cursor whose statements are prepared after a few times (settings: `prepare_threshold`)."""
     connection.ensure_connection()
     with connection.wrap_database_errors:
-        bound = ServerBindingCursor(connection.connection)
+        bound: Any = ServerBindingCursor(connection.connection)  # type: ignore[call-arg]
     with connection.make_cursor(bound) as wrapped:
         yield wrapped
 

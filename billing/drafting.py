@@ -58,7 +58,7 @@ def write_draft(
         zone=subscription.zone,
         replaces_id=documents.voided(subscription, period),
     )
-    lines = _lines(invoice, zip(periods, _owed(periods, documents), strict=True))
+    lines = on_lines(invoice, zip(periods, _owed(periods, documents), strict=True))
     invoice.subtotal_minor = sum(line.amount_minor for line in lines)
     invoice.total_minor = invoice.subtotal_minor + invoice.tax_minor
     insert(invoice, lines)
@@ -83,17 +83,10 @@ def billed(periods: Sequence[PeriodOf]) -> list[list[RatedLine]]:
     return [found[period.start, period.end] for _, period in periods]
 
 
-def _owed(periods: Sequence[PeriodOf], documents: Documents) -> list[list[RatedLine]]:
-    now = pricing.lines_of(periods)
-    first = min(period.start for _, period in periods)
-    if all(one.period.end <= first for one in documents.issued):
-        return now
-    return [still_owed(*of_period) for of_period in zip(now, billed(periods), strict=True)]
-
-
-def _lines(
+def on_lines(
     invoice: Invoice, owed_by_period: Iterable[tuple[PeriodOf, list[RatedLine]]]
 ) -> list[InvoiceLine]:
+    """The lines of a document, as they are printed and in its order; saved nowhere yet."""
     rows = [
         (period, paper)
         for (_, period), lines in owed_by_period
@@ -103,6 +96,14 @@ def _lines(
         on_paper(invoice, position, period, paper)
         for position, (period, paper) in enumerate(rows, start=1)
     ]
+
+
+def _owed(periods: Sequence[PeriodOf], documents: Documents) -> list[list[RatedLine]]:
+    now = pricing.lines_of(periods)
+    first = min(period.start for _, period in periods)
+    if all(one.period.end <= first for one in documents.issued):
+        return now
+    return [still_owed(*of_period) for of_period in zip(now, billed(periods), strict=True)]
 
 
 def _as_read(lines: Sequence[RatedLine]) -> list[RatedLine]:

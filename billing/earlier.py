@@ -113,6 +113,7 @@ def may_have_changed(
         news - LATE_USAGE_MAX,
         _corrected_since(subscription, news - CLOCKS_APART_MAX),
         _usage_changed_since(subscription, min(news, drafted_at) - CLOCKS_APART_MAX),
+        *_taken_back_since(documents, news - CLOCKS_APART_MAX),
     )
     found = [one for one in billed if one.period.end > since]
     known = {subscription.pk: subscription}
@@ -161,6 +162,15 @@ def _usage_changed_since(subscription: Subscription, known_after: datetime) -> d
     """How far back the corrections and backfills that came after an instant reach."""
     reach = readings.changed_since(subscription.organization_id, known_after)
     return reach or known_after
+
+
+def _taken_back_since(documents: Documents, voided_after: datetime) -> list[datetime]:
+    """The starts of the periods whose notes were voided after an instant."""
+    return [
+        one.period.start
+        for one in documents.void_notes
+        if one.voided_at is not None and one.voided_at > voided_after
+    ]
 
 
 def _tariff(version: str) -> str:

@@ -6,16 +6,15 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Least
 
 from accounts import audit, prepared
-from accounts.models import Organization, User
-from billing import numbers, subscriptions
+from accounts.models import User
+from billing import issuing, subscriptions
 from billing.documents import Documents
 from billing.drafting import draft, owed, write_draft
 from billing.explaining import explain
@@ -55,27 +54,25 @@ def issue(invoice: Invoice, now: datetime) -> None:
         raise InvoiceRefused("Only a draft can be issued.")
     if now < invoice.period_end:
         raise InvoiceRefused("Its period has not ended yet.")
-    _issue(invoice, now)
+    issuing.freeze(invoice, now)
 
 
 @transaction.atomic
 def void(invoice: Invoice, reason: str, now: datetime, *, actor: User | None = None) -> None:
-    """Take an issued invoice back. Its number stays; its period is due again, as a new document."""
+    """Take an issued document back. Its number stays.
+
+    An invoice takes the notes that correct it along, and its period is due again, as a new
+    document. What a note alone carried is a difference on the next invoice.
+    """
     if not reason.strip():
         raise InvoiceRefused("Say why: the reason stands on the document.")
     subscriptions.lock(invoice.organization_id)
-    issued = Invoice.objects.filter(pk=invoice.pk, status=Invoice.Status.ISSUED)
-    if not issued.update(status=Invoice.Status.VOID, voided_at=now, void_reason=reason.strip()):
-        raise InvoiceRefused("Only an issued invoice can be voided.")
-    due_again = Subscription.objects.filter(pk=invoice.subscription_id)
-    due_again.update(next_close_at=Least(F("next_close_at"), invoice.period_end))
-    audit.record(
-        "invoice.voided",
-        subject=invoice.number,
-        organization=invoice.organization,
-        actor=actor,
-        detail={"reason": reason.strip(), "total_minor": invoice.total_minor},
-    )
+    for note in invoice.notes.filter(status=Invoice.Status.ISSUED).order_by("pk"):
+        _take_back(note, f"{invoice.number} was voided: {reason.strip()}", now, actor)
+    _take_back(invoice, reason.strip(), now, actor)
+    if not invoice.is_note:
+        due_again = Subscription.objects.filter(pk=invoice.subscription_id)
+        due_again.update(next_close_at=Least(F("next_close_at"), invoice.period_end))
     invoice.refresh_from_db()
 
 
@@ -126,17 +123,21 @@ def _close_next(subscription_id: int, now: datetime) -> Invoice | None:
         return None
     invoice = write_draft(subscription, period, documents)
     _set_next_close(subscription, later, now)
-    _issue(invoice, now)
+    issuing.freeze(invoice, now)
     return invoice
 
 
-def _issue(invoice: Invoice, now: datetime) -> None:
-    """The number is taken last but one: until the commit nobody else can take the next."""
-    invoice.seller, invoice.buyer = settings.SELLER, _buyer(invoice.organization)
-    invoice.status = Invoice.Status.ISSUED
-    invoice.number, invoice.issued_at = numbers.take(now)
-    invoice.due_at = invoice.issued_at + timedelta(days=settings.INVOICE_DUE_DAYS)
-    invoice.save(update_fields=["seller", "buyer", "status", "number", "issued_at", "due_at"])
+def _take_back(document: Invoice, reason: str, now: datetime, actor: User | None) -> None:
+    issued = Invoice.objects.filter(pk=document.pk, status=Invoice.Status.ISSUED)
+    if not issued.update(status=Invoice.Status.VOID, voided_at=now, void_reason=reason):
+        raise InvoiceRefused("Only an issued document can be voided.")
+    audit.record(
+        f"{document.kind}.voided",
+        subject=document.number,
+        organization=document.organization,
+        actor=actor,
+        detail={"reason": reason, "total_minor": document.total_minor},
+    )
 
 
 def _closable(subscription: Subscription, open_periods: list[Period], now: datetime) -> bool:
@@ -190,17 +191,3 @@ def _set_next_close(subscription: Subscription, left: list[Period], now: datetim
         subscription.next_close_at = subscriptions.closes_at(subscription, period)
     with prepared.cursor() as cursor:
         cursor.execute(SET_NEXT_CLOSE, [subscription.next_close_at, subscription.pk])
-
-
-def _buyer(organization: Organization) -> dict[str, str]:
-    """The buyer as the document shows it, from now on whatever becomes of the organization."""
-    return {
-        "name": organization.billing_name or organization.name,
-        "email": organization.billing_email,
-        "address_line1": organization.address_line1,
-        "address_line2": organization.address_line2,
-        "postal_code": organization.postal_code,
-        "city": organization.city,
-        "country": organization.country,
-        "tax_id": organization.tax_id,
-    }

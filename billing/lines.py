@@ -31,6 +31,7 @@ def on_paper(invoice: Invoice, position: int, period: Period, paper: PaperLine) 
             "first": min(str(line.trace["first"]) for line in paper.lines),
             "last": max(str(line.trace["last"]) for line in paper.lines),
             "parts": [[f"{line.unit_price:f}", line.quantity] for line in paper.lines],
+            **_difference(paper),
         }
     return InvoiceLine(
         invoice=invoice,
@@ -64,7 +65,7 @@ INSERT = """
 """
 DOCUMENT_COLUMNS = (
     "organization_id", "subscription_id", "status", "period_start", "period_end", "currency",
-    "zone", "subtotal_minor", "tax_minor", "total_minor", "replaces_id",
+    "zone", "subtotal_minor", "tax_minor", "total_minor", "replaces_id", "kind", "corrects_id",
 )  # fmt: skip
 COLUMNS = (
     "position", "usage_start", "usage_end", "version", "component", "model", "register", "bucket",
@@ -98,6 +99,15 @@ def rated(line: InvoiceLine) -> list[RatedLine]:
 def is_charge(line: InvoiceLine | RatedLine) -> bool:
     """Whether a line is of a charge and of no usage."""
     return line.trace.get("shape") in CHARGES
+
+
+def _difference(paper: PaperLine) -> Said:
+    """What several prices' quantities were and are, added up; empty where none was billed."""
+    found = [line.trace.get("difference") for line in paper.lines]
+    if not any(found):
+        return {}
+    billed = sum(said["billed"] for said in found if isinstance(said, Mapping))
+    return {"difference": {"now": billed + paper.quantity, "billed": billed}}
 
 
 def _rated(line: InvoiceLine, unit_price: Decimal, quantity: int) -> RatedLine:

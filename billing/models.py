@@ -147,7 +147,7 @@ class Subscription(models.Model):
 
 
 class InvoiceSeries(models.Model):
-    """The counter row that gapless invoice numbers come from, one per prefix and year."""
+    """The counter row that gapless numbers of documents come from, one per prefix and year."""
 
     prefix = models.CharField(max_length=16)
     year = models.PositiveSmallIntegerField()
@@ -170,7 +170,16 @@ class InvoiceQuerySet(models.QuerySet["Invoice"]):
 
 
 class Invoice(models.Model):
-    """What a period costs, less what earlier invoices carry. Frozen when issued."""
+    """What a period costs, less what earlier documents carry. Frozen when issued.
+
+    A credit or a debit note corrects an invoice: it carries what the invoice's period costs by now
+    less than was billed, or more. Its amounts have their sign, so that documents add up.
+    """
+
+    class Kind(models.TextChoices):
+        INVOICE = "invoice", "Invoice"
+        CREDIT_NOTE = "credit_note", "Credit note"
+        DEBIT_NOTE = "debit_note", "Debit note"
 
     class Status(models.TextChoices):
         DRAFT = "draft"
@@ -179,6 +188,15 @@ class Invoice(models.Model):
 
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="invoices")
     subscription = models.ForeignKey(Subscription, models.PROTECT, related_name="invoices")
+    kind = models.CharField(max_length=11, choices=Kind.choices, default=Kind.INVOICE)
+    corrects = models.ForeignKey(
+        "self",
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="notes",
+        help_text="the invoice that a credit or debit note is of",
+    )
     status = models.CharField(max_length=8, choices=Status.choices, default=Status.DRAFT)
     number = models.CharField(max_length=32, unique=True, null=True, blank=True)
     period_start = models.DateTimeField()
@@ -227,12 +245,28 @@ class Invoice(models.Model):
                     ("subscription", RangeOperators.EQUAL),
                     (InstantRange("period_start", "period_end"), RangeOperators.OVERLAPS),
                 ],
-                condition=~Q(status="void"),
+                condition=Q(kind="invoice") & ~Q(status="void"),
+            ),
+            models.CheckConstraint(
+                condition=Q(kind="invoice", corrects=None)
+                | (~Q(kind="invoice") & Q(corrects__isnull=False, replaces=None)),
+                name="note_names_what_it_corrects",
+            ),
+            models.CheckConstraint(
+                condition=Q(kind="invoice")
+                | Q(kind="credit_note", subtotal_minor__lt=0)
+                | Q(kind="debit_note", subtotal_minor__gt=0),
+                name="note_is_of_its_sign",
             ),
         ]
 
     def __str__(self) -> str:
         return self.number or f"draft {self.pk}"
+
+    @property
+    def is_note(self) -> bool:
+        """Whether it corrects an invoice, instead of being a period's own document."""
+        return self.kind != self.Kind.INVOICE
 
 
 class InvoiceLine(models.Model):

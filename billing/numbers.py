@@ -1,4 +1,4 @@
-"""Invoice numbers: gapless, and rising in the order of issue."""
+"""Numbers of documents: each kind has a series, gapless and rising in the order of issue."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from datetime import UTC, datetime
 
 from django.conf import settings
 from django.db import connection
+
+from accounts import prepared
+from billing.models import Invoice
 
 # The row stays locked until the issuing transaction ends, so a rollback gives the number back.
 # Two closers may have read the clock in one order and come here in the other: the later number
@@ -20,11 +23,19 @@ TAKE = """
 """
 
 
-def take(now: datetime) -> tuple[str, datetime]:
-    """Take the next number and the instant of issue. Call it last but one in the transaction."""
+PREFIXES = {
+    Invoice.Kind.INVOICE: settings.INVOICE_PREFIX,
+    Invoice.Kind.CREDIT_NOTE: settings.CREDIT_NOTE_PREFIX,
+    Invoice.Kind.DEBIT_NOTE: settings.DEBIT_NOTE_PREFIX,
+}
+
+
+def take(kind: str, now: datetime) -> tuple[str, datetime]:
+    """Take the next number of a kind of document, and the instant of issue.
+
+    Call it last but one in the transaction.
+    """
     assert connection.in_atomic_block
-    year = now.astimezone(UTC).year
-    with connection.cursor() as cursor:
-        cursor.execute(TAKE, [settings.INVOICE_PREFIX, year, now])
-        number, issued_at = cursor.fetchone()
-    return f"{settings.INVOICE_PREFIX}-{year}-{number:06}", issued_at
+    prefix, year = PREFIXES[Invoice.Kind(kind)], now.astimezone(UTC).year
+    ((number, issued_at),) = prepared.rows(TAKE, [prefix, year, now])
+    return f"{prefix}-{year}-{number:06}", issued_at

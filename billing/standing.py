@@ -166,9 +166,10 @@ def _seen_until(
 ) -> datetime:
     """When the newest document was made that looked at the period.
 
-    Its own did; those that carry a line of it did; and so did every later one that it was not too
-    old for: see `billing.earlier.may_have_changed`. A draft lets no batch be applied while it is
-    made (`readings.stand_still`), so what was applied before, by the same clock, it has seen.
+    Its own did; those that carry a line of it did; and so did every later invoice that it was not
+    too old for: see `billing.earlier.may_have_changed`. A note looks at the period it corrects. A
+    draft lets no batch be applied while it is made (`readings.stand_still`), so what was applied
+    before, by the same clock, it has seen.
     """
     carrying = {line.invoice_id for line in lines}
     looked = [
@@ -176,7 +177,8 @@ def _seen_until(
         for one in documents
         if one.pk in carrying
         or (
-            one.period_start > period.start
+            not one.is_note
+            and one.period_start > period.start
             and one.currency == subscription.tariff.currency
             and period.end > one.period_start - LATE_USAGE_MAX
         )

@@ -219,6 +219,13 @@ SELLER = {
     "tax_id": env.str("SELLER_TAX_ID", default=""),
 }
 INVOICE_PREFIX = env.str("INVOICE_PREFIX", default="KT")
+CREDIT_NOTE_PREFIX = env.str("CREDIT_NOTE_PREFIX", default=f"{INVOICE_PREFIX}-CN")
+DEBIT_NOTE_PREFIX = env.str("DEBIT_NOTE_PREFIX", default=f"{INVOICE_PREFIX}-DN")
+if len({INVOICE_PREFIX, CREDIT_NOTE_PREFIX, DEBIT_NOTE_PREFIX}) < 3:
+    raise ImproperlyConfigured(
+        "INVOICE_PREFIX, CREDIT_NOTE_PREFIX and DEBIT_NOTE_PREFIX must differ: each kind of "
+        "document is numbered without gaps."
+    )
 INVOICE_DUE_DAYS = env.int("INVOICE_DUE_DAYS", default=14)
 # A price that rises or falls more than so many times takes a second person to be published.
 PRICE_JUMP_FACTOR = env.int("PRICE_JUMP_FACTOR", default=10)

@@ -100,10 +100,12 @@ OPEN = """
             %(submitted)s - %(unique)s - %(rejected)s, 0, %(rejected)s, %(backfill_id)s,
             CASE WHEN %(backfill_id)s::bigint IS NULL THEN 'pending' ELSE 'held' END)
     RETURNING id, received_at, EXISTS (
-        SELECT FROM metering_identity known
-        WHERE known.organization_id = %(organization_id)s
-          AND (known.source_id, known.id) IN (
-              SELECT * FROM unnest(%(source_ids)s::integer[], %(ids)s::bytea[])))
+        SELECT FROM unnest(%(source_ids)s::integer[], %(ids)s::bytea[]) AS sent (source_id, id)
+        CROSS JOIN LATERAL (
+            SELECT FROM metering_identity key
+            WHERE key.organization_id = %(organization_id)s
+              AND key.source_id = sent.source_id AND key.id = sent.id
+            LIMIT 1) known)
 """
 # News goes in by COPY, which is half as dear as INSERT but stops at the first key that is known.
 COPY_KEYS = """

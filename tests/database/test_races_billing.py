@@ -158,7 +158,7 @@ def test_eight_watchers_at_once_mail_a_threshold_once(subscription: Subscription
 def test_a_number_is_given_back_when_the_issue_is_rolled_back(subscription: Subscription) -> None:
     def take_and_crash() -> None:
         with transaction.atomic():
-            numbers.take(OCTOBER)
+            numbers.take(Invoice.Kind.INVOICE, OCTOBER)
             raise Crash
 
     with pytest.raises(Crash):

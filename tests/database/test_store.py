@@ -408,3 +408,19 @@ def test_looking_for_known_events_costs_no_more_without_statistics(
         plan = "\n".join(row[0] for row in rows)
         assert "Index" in plan.partition("metering_identity")[0].splitlines()[-1], plan
         assert "Seq Scan on metering_identity" not in plan, plan
+
+
+def test_opening_a_batch_reads_no_more_identities_than_it_asks_for(database: Database) -> None:
+    """Its sample is looked up key by key: a hash of all that the organization ever sent took
+    three quarters of what a small batch cost.
+    """
+    parameters = {
+        "organization_id": "1", "api_key_id": "1", "submitted": "8", "unique": "8",
+        "rejected": "0", "backfill_id": "NULL", "source_ids": "$1", "ids": "$2",
+    }  # fmt: skip
+    database.execute("SET plan_cache_mode = force_generic_plan")  # as it is once it was prepared
+    database.execute("PREPARE opening AS " + store.OPEN % parameters)
+    rows = database.execute("EXPLAIN EXECUTE opening ('{1}', '{}')").fetchall()
+    plan = "\n".join(row[0] for row in rows)
+    assert "(id = sent.id)" in plan, plan
+    assert "Hash" not in plan, plan
