@@ -113,6 +113,11 @@ def register_label(register: str) -> str:
     return registers.label(register)
 
 
+def unit_label(register: str) -> str:
+    """What one of a register is: token, image, search, request."""
+    return registers.unit(register)
+
+
 def input_limits() -> tuple[int, ...]:
     """The sizes of a request's whole input at which readings are told apart, in tokens."""
     return bands.LIMITS

@@ -8,9 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from accounts.models import Organization, User
-from billing import catalog, costs, negotiations
+from billing import catalog, negotiations
 from billing.models import Tariff
-from portal.tariff import _grouped
 from tests import build
 from tests.conftest import NOW
 from tests.web.portal_acme import OCTOBER, at_now, signed_in, text_of
@@ -71,32 +70,6 @@ def test_a_buyer_reads_prices_steps_times_and_what_is_free(tariff: Tariff, bob: 
     assert "Input 1 to 5,000,000 in a billing period $2.00 per 1M tokens" in page
     assert "Input above 5,000,000 in a billing period $1.50 per 1M tokens" in page
     assert "This week" in page
-
-
-def priced(*parts: tuple[str, str, str]) -> list[costs.PriceRow]:
-    """(models, registers, price) of flat components, as rows of the price table."""
-    components = [
-        {
-            "code": f"part-{place}", "models": models.split(), "registers": registers.split(),
-            "shape": "flat", "per": 1, "price": price,
-        }
-        for place, (models, registers, price) in enumerate(parts)
-    ]  # fmt: skip
-    return costs.price_table({"currency": "USD", "components": components})
-
-
-def groups(rows: list[costs.PriceRow]) -> list[tuple[str, list[str]]]:
-    return [(group.models, [f"{row.price}" for row, _ in group.rows]) for group in _grouped(rows)]
-
-
-def test_the_rows_of_one_model_are_one_group() -> None:
-    rows = priced(("plus", "input", "1"), ("max", "input", "2"), ("plus", "output", "3"))
-    assert groups(rows) == [("plus", ["1", "3"]), ("max", ["2"])]
-
-
-def test_no_row_moves_up_past_one_that_applies_before_it() -> None:
-    rows = priced(("plus", "output", "1"), ("pl*", "input", "2"), ("plus", "input", "3"))
-    assert groups(rows) == [("plus", ["1"]), ("pl…", ["2"]), ("plus", ["3"])]
 
 
 def test_the_strip_of_the_week_can_be_heard(tariff: Tariff, bob: User) -> None:
