@@ -35,6 +35,8 @@ __all__ = [
     "waiting_for",
 ]
 
+NOT_TOLD_APART = "readings that are summed anew, for prices by the size of each request"
+
 log = logging.getLogger(__name__)
 
 
@@ -122,6 +124,10 @@ def _close_next(subscription_id: int, now: datetime) -> Invoice | None:
         log.info("%s: period until %s waits for %s", subscription, period.end, obstacle)
         return None
     invoice = write_draft(subscription, period, documents)
+    if readings.is_being_told_apart(subscription.organization_id, period.end):
+        log.info("%s: period until %s waits for %s", subscription, period.end, NOT_TOLD_APART)
+        transaction.set_rollback(True)  # prices were published since we looked, and are on it
+        return None
     _set_next_close(subscription, later, now)
     issuing.freeze(invoice, now)
     return invoice
@@ -176,6 +182,8 @@ def _obstacle(
         )
     if left.pending:
         return f"batches received before {until.isoformat()} that are not in the readings yet"
+    if readings.is_being_told_apart(subscription.organization_id, period.end):
+        return NOT_TOLD_APART
     return None
 
 

@@ -67,6 +67,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "config.problems.named",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -166,7 +167,8 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.api_auth.ApiKeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["accounts.api_auth.HasScope"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["metering.asked.StrictJson"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "accounts.api_body.AlwaysJson",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "config.problems.handler",
     "UNAUTHENTICATED_USER": None,
@@ -174,6 +176,11 @@ REST_FRAMEWORK = {
 SPECTACULAR_SETTINGS = {
     "TITLE": "Kilotoken API",
     "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "config.openapi.whole",
+    ],
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
@@ -231,6 +238,11 @@ INVOICE_DUE_DAYS = env.int("INVOICE_DUE_DAYS", default=14)
 PRICE_JUMP_FACTOR = env.int("PRICE_JUMP_FACTOR", default=10)
 if PRICE_JUMP_FACTOR < 1:
     raise ImproperlyConfigured("PRICE_JUMP_FACTOR must be 1 or more; 1 is a second person always.")
+# What a re-rating gives back and charges may come to so many whole units of a currency before it
+# takes a second person.
+RERATING_ALONE_MAX = env.int("RERATING_ALONE_MAX", default=1_000)
+if RERATING_ALONE_MAX < 0:
+    raise ImproperlyConfigured("RERATING_ALONE_MAX must be 0 or more; 0 is a second person always.")
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"

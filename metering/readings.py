@@ -18,14 +18,20 @@ from django.db import connection
 
 from accounts import prepared
 from accounts.models import Project
+from metering import limits
 from metering.found import EventPage as EventPage  # all these for whoever looks events up
 from metering.found import EventPlace as EventPlace
 from metering.found import EventSearch as EventSearch
 from metering.found import FoundEvent as FoundEvent
 from metering.found import event_at as event_at
 from metering.found import event_page as event_page
+from metering.limits import INPUT_LIMITS_MAX as INPUT_LIMITS_MAX
 from metering.quarters import reading_of as reading_of
 from metering.quarters import stand_still as stand_still
+from metering.retelling import is_being_told_apart as is_being_told_apart
+from metering.retelling import needs_telling as needs_telling
+from metering.retelling import tell_apart as tell_apart
+from metering.retelling import tells_apart as tells_apart
 from metering.taken_back import Corrections as Corrections
 from metering.taken_back import voids_of as voids_of
 from metering.tallies import Tally as Tally
@@ -119,8 +125,10 @@ def unit_label(register: str) -> str:
 
 
 def input_limits() -> tuple[int, ...]:
-    """The sizes of a request's whole input at which readings are told apart, in tokens."""
-    return bands.LIMITS
+    """The sizes of a request's whole input at which readings are told apart from now on, in tokens;
+    `tell_apart` adds to them."""
+    with connection.cursor() as cursor:
+        return limits.newest(cursor).limits
 
 
 def request_attributes() -> tuple[str, ...]:
