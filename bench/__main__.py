@@ -81,8 +81,7 @@ def measure(stack: ExitStack, rounds: int) -> tuple[list[Result], str]:
     bench, key = organization()
     with connection.schema_editor() as editor:
         editor.create_model(plain_django.PlainEvent)
-    stack.callback(connection.close_pool)
-    stack.callback(connection.close)
+    stack.callback(scratch.disconnect)
     watcher = stack.enter_context(psycopg.connect(pool.conninfo(), autocommit=True))
     own = stack.enter_context(psycopg.connect(pool.conninfo(), autocommit=True))
     own.execute(raw_copy.CREATE)
@@ -94,11 +93,11 @@ def measure(stack: ExitStack, rounds: int) -> tuple[list[Result], str]:
         chosen = list(islice(supply, BATCHES[way]))
         if way == "copy":
             texts = [raw_copy.render(batch, bench.pk) for batch in chosen]
-            return lambda: [raw_copy.copy(own, text) for text in texts], len(chosen)
+            return lambda: raw_copy.copy(own, texts), len(chosen)
         if way == "http":
             bodies = [batches.as_json(batch) for batch in chosen]
             return lambda: senders.send(bodies), len(chosen)
-        return lambda: [plain_django.take(batch, bench.pk) for batch in chosen], len(chosen)
+        return lambda: plain_django.take(chosen, bench.pk), len(chosen)
 
     clock = scratch.CoreClock(watcher, door_pid)
     runs: dict[str, list[Run]] = {way: [] for way in WAYS}

@@ -80,15 +80,12 @@ class Found(NamedTuple):
 
 def measure(stack: ExitStack, millions: int) -> None:
     """Send, lay so many million events by, and send again while they are applied."""
-    from django.db import connection
-
     from metering import readings
     from metering.ingest import pool
 
     patient, _ = organization("patient")
     sender, key = organization("sender")
-    stack.callback(connection.close_pool)
-    stack.callback(connection.close)
+    stack.callback(scratch.disconnect)
     own = stack.enter_context(psycopg.connect(pool.conninfo(), autocommit=True))
     port, door_pid = stack.enter_context(door.served())
     senders, clock = door.Senders(port, key), scratch.CoreClock(own, door_pid)

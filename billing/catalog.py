@@ -18,6 +18,8 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Max, Q
 
+from accounts import prepared
+from accounts.prepared import Columns
 from billing import carrying, telling, timeline
 from billing.models import Invoice, NegotiatedTerms, Tariff, TariffVersion
 from billing.presets import PRESETS, STANDARD
@@ -29,6 +31,7 @@ from billing.rating.rate import PricedTerms
 from billing.rating.tariff import TariffInvalid, Terms, parse
 from metering import readings
 
+NO_VERSION = "@none"  # what a tariff goes by on lines of a time it had no prices in
 FOREVER = datetime.max.replace(tzinfo=UTC)
 CORRECTION_AGE_MAX = timedelta(days=366)  # a year and a day: beyond that, agree on it in writing
 
@@ -151,15 +154,25 @@ def terms_in(tariff: Tariff, period: Period) -> list[PricedTerms]:
     return stretches
 
 
+VERSION = Columns(TariffVersion, "version", without=["document", "source"])
+VALID = f"""
+    SELECT {VERSION.text} FROM billing_tariffversion version
+    WHERE tariff_id = ANY(%s) AND withdrawn_at IS NULL ORDER BY valid_from
+"""  # noqa: S608 - names of columns
+
+
 def terms_in_each(wanted: Sequence[tuple[Tariff, Period]]) -> list[list[PricedTerms]]:
     """The terms of several periods, found in one statement."""
-    versions = TariffVersion.objects.filter(
-        tariff__in={tariff.pk for tariff, _ in wanted}, withdrawn_at=None
-    )
     valid: dict[int, list[TariffVersion]] = defaultdict(list)
-    for version in versions.defer("document").order_by("valid_from"):
+    for row in prepared.rows(VALID, [list({tariff.pk for tariff, _ in wanted})]):
+        version = VERSION.instance(row)
         valid[version.tariff_id].append(version)
     return [_tiled(tariff, period, valid[tariff.pk]) for tariff, period in wanted]
+
+
+def is_unpriced(stretch: PricedTerms) -> bool:
+    """Whether the tariff had no version in this stretch of a period."""
+    return stretch.version.endswith(NO_VERSION)
 
 
 def version_at(tariff: Tariff, moment: datetime) -> TariffVersion | None:
@@ -379,4 +392,4 @@ def _publish(
 
 def _unpriced(tariff: Tariff, period: Period) -> PricedTerms:
     terms = Terms(currency=tariff.currency, calendar=None, allowances=(), components=())
-    return PricedTerms(f"{tariff.code}@none", period, terms)
+    return PricedTerms(f"{tariff.code}{NO_VERSION}", period, terms)

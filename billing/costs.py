@@ -128,7 +128,7 @@ def price_table(terms: Terms | Mapping[str, object]) -> list[PriceRow]:
     rows = [_allowance_row(allowance) for allowance in terms.allowances]
     for place, component in enumerate(terms.components):
         everything = "any other model" if place else "any model"
-        rows += _component_rows(component, terms, everything)
+        rows += component_rows(component, terms, everything)
     return rows
 
 
@@ -193,7 +193,10 @@ def _allowance_row(allowance: Allowance) -> PriceRow:
     )
 
 
-def _component_rows(component: RateComponent, terms: Terms, everything: str) -> Iterator[PriceRow]:
+def component_rows(
+    component: RateComponent, terms: Terms, everything: str = "any model"
+) -> Iterator[PriceRow]:
+    """The prices of one component, with the calendar and in the currency of its terms."""
     for condition, price in _prices(component, terms):
         parts = [condition, *_guards(component)]
         yield PriceRow(

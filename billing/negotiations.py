@@ -16,10 +16,12 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Max, Q
 
+from accounts import prepared
+from accounts.prepared import Columns
 from billing import catalog, telling, timeline
 from billing.catalog import ApprovalNeeded, Preview, TariffRefused
 from billing.models import Invoice, NegotiatedTerms, Subscription, Tariff
-from billing.rating.changes import Change, changes
+from billing.rating.changes import changes
 from billing.rating.jumps import jumps
 from billing.rating.negotiated import Agreement, merged, parse_agreement
 from billing.rating.period import QUARTER, Period, quarter_hour
@@ -119,14 +121,19 @@ def terms_in(subscription: Subscription, period: Period) -> list[PricedTerms]:
     return stretches
 
 
+AGREED = Columns(NegotiatedTerms, "agreed", without=["document", "reference"])
+VALID = f"""
+    SELECT {AGREED.text} FROM billing_negotiatedterms agreed
+    WHERE subscription_id = ANY(%s) AND withdrawn_at IS NULL ORDER BY valid_from
+"""  # noqa: S608 - names of columns
+
+
 def terms_in_each(wanted: Sequence[tuple[Subscription, Period]]) -> list[list[PricedTerms]]:
     """The terms of several periods, listed and negotiated, found in two statements."""
     listed = catalog.terms_in_each([(of.tariff, period) for of, period in wanted])
-    rows = NegotiatedTerms.objects.filter(
-        subscription__in={of.pk for of, _ in wanted}, withdrawn_at=None
-    )
     agreed: dict[int, list[NegotiatedTerms]] = defaultdict(list)
-    for row in rows.order_by("valid_from"):
+    for found in prepared.rows(VALID, [list({of.pk for of, _ in wanted})]):
+        row = AGREED.instance(found)
         agreed[row.subscription_id].append(row)
     return [
         [piece for stretch in stretches for piece in _cut(stretch, agreed[of.pk])]
@@ -147,7 +154,7 @@ def terms_at(subscription: Subscription, moment: datetime) -> PricedTerms | None
 def agreement_at(subscription: Subscription, moment: datetime) -> Agreement:
     """What is agreed at an instant; nothing where the tariff holds as listed."""
     row = at(subscription, moment)
-    return _parsed(_Published(row)) if row else Agreement()
+    return agreement_of(row) if row else Agreement()
 
 
 def at(subscription: Subscription, moment: datetime) -> NegotiatedTerms | None:
@@ -155,11 +162,9 @@ def at(subscription: Subscription, moment: datetime) -> NegotiatedTerms | None:
     return timeline.at(subscription.negotiated.all(), moment)
 
 
-def changed_by(row: NegotiatedTerms) -> list[Change]:
-    """What an agreement changed in the one before it."""
-    before = timeline.before(row.subscription.negotiated.all(), row)
-    old = parse_agreement(before.document) if before else Agreement()
-    return changes(old.as_document(), _parsed(_Published(row)).as_document())
+def agreement_of(row: NegotiatedTerms) -> Agreement:
+    """What an agreement says, parsed once: a published document never changes."""
+    return _parsed(_Published(row))
 
 
 def _cut(stretch: PricedTerms, agreed: Sequence[NegotiatedTerms]) -> Iterator[PricedTerms]:
@@ -178,7 +183,7 @@ def _cut(stretch: PricedTerms, agreed: Sequence[NegotiatedTerms]) -> Iterator[Pr
 
 
 def _with(row: NegotiatedTerms, stretch: PricedTerms, period: Period) -> PricedTerms:
-    agreement = _parsed(_Published(row))
+    agreement = agreement_of(row)
     if agreement == Agreement() or not stretch.terms.components:
         return PricedTerms(stretch.version, period, stretch.terms)
     return PricedTerms(f"{stretch.version}+n{row.number}", period, merged(stretch.terms, agreement))

@@ -34,6 +34,11 @@ class Prices:
     rows: list[tuple[PriceRow, str]]  # and what the price is for, "1M tokens"
     drawings: list[Drawn] = field(default_factory=list)
 
+    @property
+    def is_used(self) -> bool:
+        """Whether the open period stands on one of its drawings."""
+        return any(drawn.drawing.priced.quantity for drawn in self.drawings)
+
 
 @dataclass(frozen=True, slots=True)
 class Listed:

@@ -72,7 +72,7 @@ def show(request: HttpRequest, entry: Entry) -> HttpResponse:
         "agreed": agreed,
         "agreed_zone": price_history.zone_of(agreed.valid_from, zones) if agreed else "",
         "discounts": costs.discount_sentences(negotiations.agreement_at(subscription, now)),
-        "history": price_history.of(subscription, zones, now),
+        "history": price_history.of(subscription, listed, zones, now),
     }
     return render(request, "portal/tariff.html", context)
 
