@@ -24,7 +24,7 @@ urlpatterns = [
         entrance.staff_only(RedirectView.as_view(pattern_name="account_change_password")),
     ),
     path("events/", events.search, name="events"),
-    path("events/<int:organization_id>/fates/", fates.show, name="fates"),
+    path("fates/<int:organization_id>/", fates.show, name="fates"),
     path("events/<int:organization_id>/<int:batch_id>-<int:ordinal>/", events.show, name="event"),
     path("backfills/", backfills.index, name="backfills"),
     path("pipeline/", pipeline.pipeline, name="pipeline"),

@@ -336,9 +336,9 @@ def test_the_fates_of_a_period_stand_on_a_page_and_lead_to_their_events(
     charlie.is_staff = True
     charlie.save(update_fields=["is_staff"])
     staff = signed_in(charlie)
-    page = text_of(staff, f"/console/events/{billed.pk}/fates/{asked.partition('fates/')[2]}")
+    page = text_of(staff, f"/console/fates/{billed.pk}/{asked.partition('fates/')[2]}")
     assert "3 events, each with one fate" in page
-    assert staff.get("/console/events/999999/fates/").status_code == 404
+    assert staff.get("/console/fates/999999/").status_code == 404
 
 
 def test_an_organization_without_a_tariff_is_told_that_it_has_no_period_yet(
