@@ -66,7 +66,7 @@ def test_the_invoice_names_its_notes_also_those_that_are_void(
     invoicing.void(credit, "mistake", NOVEMBER)
     assert "over -$0.35 (void)." in text_of(client, address)
     page = text_of(client, f"/o/acme/invoices/{credit.number}/")
-    assert "This credit note is void since Nov 1, 2026: mistake" in page
+    assert "This credit note is void since Nov 1, 2026 : mistake" in page
 
 
 def test_the_list_shows_a_note_above_its_invoice(
