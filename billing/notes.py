@@ -111,7 +111,6 @@ def _draft(difference: Difference) -> Invoice:
         subtotal_minor=minor,
         total_minor=minor,
     )
-    note.save(force_insert=True)
     insert(note, difference.lines)
     return note
 
