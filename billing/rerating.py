@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections import Counter
 from collections.abc import Callable, Collection
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -21,10 +20,11 @@ from django.db.models import QuerySet
 
 from accounts import audit
 from accounts.models import Organization, User
-from billing import invoicing, notes, subscriptions
+from billing import invoicing, notes, rerated_sums, subscriptions
 from billing.models import Invoice, ReratingItem, ReratingJob, Tariff
 from billing.notes import Difference
 from billing.rating.money import minor_digits
+from billing.rerated_sums import TO_ISSUE
 from metering import readings
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,6 @@ log = logging.getLogger(__name__)
 State = ReratingJob.State
 Item = ReratingItem.State
 
-TO_ISSUE = (Item.DIFFERS, Item.CHANGED)
 NOT_YET = f"It waits for {invoicing.NOT_TOLD_APART}. Start another once that is done."
 IDLE_MAX = timedelta(minutes=1)  # after that a job is taken for one that lost its worker
 
@@ -296,13 +295,10 @@ def _digest(job: ReratingJob) -> str:
 
 def _takes_second_person(job: ReratingJob) -> bool:
     """Whether what is given back and charged comes to more than one person may issue alone."""
-    moved: Counter[str] = Counter()
-    rows = job.items.filter(state__in=TO_ISSUE).values_list("currency", "difference_minor")
-    for currency, minor in rows:
-        moved[currency] += abs(minor)
     return any(
-        minor > settings.RERATING_ALONE_MAX * 10 ** minor_digits(currency)
-        for currency, minor in moved.items()
+        sums.debits_minor - sums.credits_minor
+        > settings.RERATING_ALONE_MAX * 10 ** minor_digits(sums.currency)
+        for sums in rerated_sums.to_issue(job)
     )
 
 
