@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
-from billing.pricing import Chain
 from billing.rating.line import ALLOWANCE, UNPRICED
 from billing.rating.paper import PaperLine, printed
 from billing.rating.period import Period
 from billing.rating.sentences import paper_sentences
-from billing.what_if import Sides
+from billing.what_if import Lines, Sides
+from metering import readings
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,11 @@ class Item:
     new: Side = field(default_factory=Side)
 
     @property
+    def label(self) -> str:
+        """What people call its register."""
+        return readings.register_label(self.register)
+
+    @property
     def difference_minor(self) -> int:
         """Below zero: the other tariff would have been cheaper."""
         return self.new.minor - self.old.minor
@@ -55,8 +60,8 @@ def items(sides: Sides) -> list[Item]:
     The amounts add up to those of the comparison, to the last minor unit.
     """
     found: dict[tuple[str, str], Item] = {}
-    for chain, name in ((sides.old, "old"), (sides.new, "new")):
-        for period, line, zone in _lines(chain, sides.currency):
+    for name, by_period in zip(("old", "new"), sides.lines, strict=True):
+        for period, line, zone in _printed(sides, by_period):
             item = _item(found, line)
             side: Side = getattr(item, name)
             side.quantity += line.quantity
@@ -66,11 +71,11 @@ def items(sides: Sides) -> list[Item]:
     return sorted(found.values(), key=_largest_first)
 
 
-def _lines(chain: Chain, currency: str) -> Iterator[tuple[Period, PaperLine, ZoneInfo]]:
-    for metered, lines in zip(chain.asked, chain.lines(), strict=True):
-        zone = ZoneInfo(metered.subscription.zone)
-        for line in printed(lines, currency):
-            yield metered.period, line, zone
+def _printed(sides: Sides, by_period: Lines) -> Iterator[tuple[Period, PaperLine, ZoneInfo]]:
+    for (subscription, period), lines in zip(sides.periods, by_period, strict=True):
+        zone = ZoneInfo(subscription.zone)
+        for line in printed(lines, sides.currency):
+            yield period, line, zone
 
 
 def _item(found: dict[tuple[str, str], Item], line: PaperLine) -> Item:

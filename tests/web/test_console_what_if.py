@@ -219,7 +219,7 @@ def test_what_was_negotiated_is_said(
         AUGUST, now, reference="letter", correcting=True,
     )  # fmt: skip
     words = said(page, answered(page))
-    assert "What was negotiated is in the old side alone" in words
+    assert "What was negotiated counts in what is paid now" in words
     assert "Acme -$1.20" in words
 
 
