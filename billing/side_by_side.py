@@ -29,8 +29,14 @@ class Side:
     """What one tariff makes of an item."""
 
     quantity: int = 0  # priced, free or without a price, in the register's unit
+    unpriced: int = 0  # of the quantity, what no component prices
     minor: int = 0
     lines: list[Said] = field(default_factory=list)
+
+    @property
+    def has_no_price(self) -> bool:
+        """Whether its nothing is no price, rather than none to pay."""
+        return bool(self.unpriced) and not self.minor
 
 
 @dataclass(slots=True)
@@ -65,6 +71,7 @@ def items(sides: Sides) -> list[Item]:
             item = _item(found, line)
             side: Side = getattr(item, name)
             side.quantity += line.quantity
+            side.unpriced += line.quantity if line.lines[0].component == UNPRICED else 0
             side.minor += line.minor
             sentence, *reasons = paper_sentences(line.lines, sides.currency, zone)
             side.lines.append(Said(period, line.minor, sentence, reasons))

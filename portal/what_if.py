@@ -94,7 +94,8 @@ def _answer(
     found = _compare(organization, tariff, asked["prices"], int(asked["periods"]), now)
     if isinstance(found, str):
         return {"other": tariff, "refusal": found}
-    compared, points = found.compared(), found.points()
+    compared = found.compared()
+    points = [] if compared.unpriced else found.points()
     return {
         "other": tariff,
         "compared": compared,
@@ -103,7 +104,7 @@ def _answer(
         "notes": [NOTES[note] for note in compared.notes],
         "each": found.each(),
         "items": side_by_side.items(found)[:ITEMS_MAX],
-        "sentences": break_even_sentences(points, tariff.name),
+        "sentences": break_even_sentences(points, tariff.name) if points else [],
         "points": [(times(point.factor), point) for point in points],
         "chart": _chart(points, tariff, compared.currency),
     }

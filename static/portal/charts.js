@@ -19,6 +19,7 @@ function options(data) {
   const line = colour("--line");
   // A line of money stands by itself; quantities are stacked and add up.
   const money = data.currency && new Intl.NumberFormat(locale, { style: "currency", currency: data.currency });
+  const ticks = money ? new Intl.NumberFormat(locale, { style: "currency", currency: data.currency, notation: "compact", maximumFractionDigits: 1 }) : compact;
   const written = (value) => (money ?? whole).format(value);
   const sum = (items) => items.reduce((total, item) => total + item.parsed.y, 0);
   return {
@@ -29,7 +30,7 @@ function options(data) {
     font: { family: getComputedStyle(document.body).fontFamily },
     scales: {
       x: { stacked: !money, title: { display: Boolean(data.across), text: data.across, color: soft }, grid: { display: false }, border: { color: line }, ticks: { color: soft, maxRotation: 0, autoSkipPadding: 14 } },
-      y: { stacked: !money, beginAtZero: true, border: { display: false }, grid: { color: line }, ticks: { color: soft, maxTicksLimit: 6, callback: (value) => compact.format(value) } },
+      y: { stacked: !money, beginAtZero: true, border: { display: false }, grid: { color: line }, ticks: { color: soft, maxTicksLimit: 6, callback: (value) => ticks.format(value) } },
     },
     plugins: {
       legend: { display: false },

@@ -80,6 +80,8 @@ def test_usage_without_a_price_is_no_saving(fee: Tariff, alice: User) -> None:
     words = said(alice, "?tariff=poor")
     assert "It cannot be said" in words
     assert "Some of what was used has no price under the other tariff." in words
+    assert "It cannot be said while some of what you used has no price there." in words
+    assert "gpt-5, output $0.25 no price" in words
 
 
 def test_what_was_negotiated_is_said(
@@ -110,7 +112,7 @@ def test_a_tariff_that_was_not_there_yet_is_compared_by_its_prices_of_now(
 def test_another_currency_is_named_and_not_offered(fee: Tariff, alice: User) -> None:
     offered("euro", build.flat_document(currency="EUR"))
     words = said(alice, "")
-    assert "Not to be compared, because in another currency: Euro (EUR)." in words
+    assert "Not to be compared, because billed in another currency: Euro." in words
     assert "Select a valid choice" in said(alice, "?tariff=euro")
 
 
