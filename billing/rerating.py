@@ -21,7 +21,7 @@ from django.db.models import QuerySet
 
 from accounts import audit
 from accounts.models import Organization, User
-from billing import notes, subscriptions
+from billing import invoicing, notes, subscriptions
 from billing.models import Invoice, ReratingItem, ReratingJob, Tariff
 from billing.notes import Difference
 from billing.rating.money import minor_digits
@@ -33,6 +33,7 @@ State = ReratingJob.State
 Item = ReratingItem.State
 
 TO_ISSUE = (Item.DIFFERS, Item.CHANGED)
+NOT_YET = f"It waits for {invoicing.NOT_TOLD_APART}. Start another once that is done."
 IDLE_MAX = timedelta(minutes=1)  # after that a job is taken for one that lost its worker
 
 
@@ -199,6 +200,8 @@ def _next(job_id: int, state: str, step: Step, now: datetime) -> bool:
             step(organization_id, items, now)
     except DatabaseError:
         raise  # the whole organization is taken up again
+    except ReratingRefused as refused:
+        items.filter(state=state).update(state=Item.FAILED, failure=str(refused))
     except Exception as error:
         log.exception("re-rating %s: organization %s cannot be rated", job_id, organization_id)
         items.filter(state=state).update(state=Item.FAILED, failure=str(error)[:2_000])
@@ -238,10 +241,14 @@ def _differences(
             "invoice__subscription__tariff",
             "invoice__subscription__organization",
             "invoice__organization",
-        ).order_by("pk")
+        ).order_by("invoice__period_end", "pk")
     )
     standing = [one for one in every if one.invoice.status == Invoice.Status.ISSUED]
     found = notes.differences([one.invoice for one in standing])
+    if standing:
+        last = standing[-1].invoice
+        if readings.is_being_told_apart(last.organization_id, last.period_end):
+            raise ReratingRefused(NOT_YET)
     of_item = {one.pk: difference for one, difference in zip(standing, found, strict=True)}
     return [(one, of_item.get(one.pk)) for one in every]
 

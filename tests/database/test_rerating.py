@@ -11,6 +11,7 @@ from django.db import IntegrityError, connection, transaction
 from accounts.models import AuditEntry, Organization, User
 from billing import catalog, invoicing, notes, rerating
 from billing.models import Invoice, ReratingItem, ReratingJob, Subscription, Tariff
+from metering import readings
 from tests import build
 
 pytestmark = pytest.mark.django_db
@@ -362,6 +363,18 @@ def test_what_cannot_be_rated_is_told_and_holds_up_nobody(
     assert approved(job, dana).state == State.DONE
     assert documents(acme_billed.organization) == [("invoice", 200)]
     assert documents(globex_billed.organization) == [("invoice", 200), ("credit_note", -50)]
+
+
+def test_readings_that_are_summed_anew_are_waited_for(
+    acme_billed: Subscription, tariff: Tariff, dana: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    correct(tariff, "0.75")
+    job = compared(dana)
+    monkeypatch.setattr(readings, "is_being_told_apart", lambda _, before: before == OCTOBER)
+    assert compared(dana).items.get().failure == rerating.NOT_YET
+    item = approved(job, dana).items.get()
+    assert (item.state, item.failure) == (Item.FAILED, rerating.NOT_YET)
+    assert documents(acme_billed.organization) == [("invoice", 200)]
 
 
 REFUSED = [

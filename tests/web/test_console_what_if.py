@@ -241,7 +241,7 @@ def test_an_organization_that_used_nothing_is_said(page: Client, flat: Tariff) -
     [
         ({"document": "{"}, "No JSON: Expecting property name enclosed in double quotes at line 1, column 2."),
         ({"document": "[]"}, "/ must be an object"),
-        ({"document": json.dumps({**FEE, "charges": [{"code": "base"}]})}, "line 1, column 219: /charges/0/kind"),
+        ({"document": json.dumps({**FEE, "charges": [{"code": "base"}]})}, ": /charges/0/kind"),
         ({"document": json.dumps(FEE).replace('"0.50"', '"-0.50"')}, "/components/0/price"),
         ({"last": "2026-09-01"}, "must lie after the first day"),
         ({"first": "1999-12-31"}, "2000-01-01 or later"),
