@@ -239,7 +239,7 @@ def test_an_organization_that_used_nothing_is_said(page: Client, flat: Tariff) -
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"document": "{"}, "No JSON: Expecting property name enclosed in double quotes at line 1, column 2."),
+        ({"document": "{"}, "No JSON: Expecting property name"),
         ({"document": "[]"}, "/ must be an object"),
         ({"document": json.dumps({**FEE, "charges": [{"code": "base"}]})}, ": /charges/0/kind"),
         ({"document": json.dumps(FEE).replace('"0.50"', '"-0.50"')}, "/components/0/price"),
