@@ -15,7 +15,7 @@ from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
-from django.db import DatabaseError, connection, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import QuerySet
 
 from accounts import audit
@@ -197,8 +197,8 @@ def _next(job_id: int, state: str, step: Step, now: datetime) -> bool:
     try:
         with transaction.atomic():
             step(organization_id, items, now)
-    except DatabaseError:
-        raise  # the whole organization is taken up again
+    except (OperationalError, InterfaceError):
+        raise  # the database was not there, or busy: the whole organization is taken up again
     except ReratingRefused as refused:
         items.filter(state=state).update(state=Item.FAILED, failure=str(refused))
     except Exception as error:
