@@ -31,6 +31,7 @@ WAITING_MAX = 256  # requests that wait for a thread; beyond, senders are told t
 EACH_MAX = 64  # of one organization
 WHOLE_BYTES_MAX = 1 << 14  # a body that is read in one piece
 BODIES_BYTES_MAX = 256 << 20  # of all larger ones that are read, wait or are being stored
+GARBAGE_MAX = 50_000  # objects between two looks; Python's own is 700
 SWITCH_S = (
     0.0005  # the loop waits no longer for a thread that computes; Python's own is ten times it
 )
@@ -240,6 +241,7 @@ def _allow_open_files() -> None:
 
 application = Application()
 
-# What is loaded by now stays. Otherwise the collector goes through all of it again and again while
-# events by the thousand are made and let go.
+# What is loaded by now stays, and the collector looks for circles among what is new less often:
+# events by the thousand are made and let go, and none of them is in a circle.
 gc.freeze()
+gc.set_threshold(GARBAGE_MAX)
