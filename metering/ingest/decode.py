@@ -72,13 +72,24 @@ _slices = msgspec.json.Decoder(list[msgspec.Raw])
 def decode(body: bytes, *, lines: bool, now: datetime, backfill: Span | None = None) -> Sent:
     """What was sent, event by event; or a Refusal of the whole body."""
     text = text_of(body)
-    single = not lines and body.lstrip()[:1] == b"{"
+    single = not lines and plain.is_single(body)
     try:
-        events: Decoded = _fast(body, lines=lines, single=single, now=now, backfill=backfill)
+        events: Decoded = _fast(body, lines=lines, now=now, backfill=backfill)
     except (NotPlain, msgspec.MsgspecError, RecursionError):
         read = partial(correction.read, backfill=backfill)
         events = _careful_lines(text, now, read) if lines else _careful(text, now, read)
     return Sent(events, single, raws=partial(raws_of, text, lines=lines, single=single))
+
+
+def sent_of(events: Decoded, body: bytes) -> Sent:
+    """What was sent in a plain body, once its events are read."""
+    single = plain.is_single(body)
+    return Sent(events, single, raws=partial(raws_of, body.decode(), lines=False, single=single))
+
+
+def plain_of(wires: Sequence[Wire], body: bytes, now: datetime) -> Plain:
+    """The events of one body or several, if nothing in them is odd; else NotPlain."""
+    return Plain(wires, body, *_window(now, None))
 
 
 def raws_of(text: str, *, lines: bool, single: bool) -> list[str]:
@@ -117,19 +128,11 @@ def _window(now: datetime, backfill: Span | None) -> tuple[datetime, datetime]:
     return backfill.start, min(backfill.end - MOMENT, latest)
 
 
-def _fast(
-    body: bytes, *, lines: bool, single: bool, now: datetime, backfill: Span | None = None
-) -> Plain:
-    wires = _wires(body, lines=lines, single=single)
+def _fast(body: bytes, *, lines: bool, now: datetime, backfill: Span | None = None) -> Plain:
+    wires = plain.lines(body) if lines else plain.wires(body)
     if not 0 < len(wires) <= EVENTS_MAX:
         raise NotPlain
     return Plain(wires, body, *_window(now, backfill))
-
-
-def _wires(body: bytes, *, lines: bool, single: bool) -> list[Wire]:
-    if lines:
-        return [plain.single(line) for line in body.split(b"\n") if line.strip(b" \t\r")]
-    return [plain.single(body)] if single else plain.array(body)
 
 
 # The careful way.

@@ -71,8 +71,8 @@ class _Checked(NamedTuple):
     hyphens: int
 
 
-array = msgspec.json.Decoder(list[Wire]).decode
-single = msgspec.json.Decoder(Wire).decode
+_array = msgspec.json.Decoder(list[Wire]).decode
+_single = msgspec.json.Decoder(Wire).decode
 
 _make_event = UsageEvent._make  # a third faster than by name
 _TIMES = re.compile(rf"(?:{usage_event.TIME.pattern}\n)*", re.ASCII)
@@ -82,6 +82,21 @@ _KEYS_ALWAYS = 3  # id, occurred_at, usage
 
 _checked: dict[tuple[object, ...], _Checked] = {}
 _registers: set[str] = set(registers.CORE)
+
+
+def wires(body: bytes) -> list[Wire]:
+    """The events of a JSON body, not yet believed; msgspec's error where they are none."""
+    return [_single(body)] if is_single(body) else _array(body)
+
+
+def lines(body: bytes) -> list[Wire]:
+    """The same of NDJSON."""
+    return [_single(line) for line in body.split(b"\n") if line.strip(b" \t\r")]
+
+
+def is_single(body: bytes) -> bool:
+    """Whether a body is one object, if it is JSON at all, and not an array."""
+    return body.lstrip()[:1] == b"{"
 
 
 class Plain(Sequence[UsageEvent]):

@@ -34,9 +34,8 @@ def refusal(body: str | bytes, *, lines: bool = False) -> Refusal:
 
 def fast(body: str, *, lines: bool = False) -> list[Any] | None:
     """What the fast way says; None where it leaves the body to the careful one."""
-    single = not lines and body.lstrip()[:1] == "{"
     try:
-        return list(decode._fast(body.encode(), lines=lines, single=single, now=NOW))
+        return list(decode._fast(body.encode(), lines=lines, now=NOW))
     except (NotPlain, msgspec.MsgspecError):
         return None
 
