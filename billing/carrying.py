@@ -6,7 +6,7 @@ charge too little, or too much, so it is refused with the reason and what to do 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from billing.rating.demand import COINCIDENT, Demand
 from billing.rating.ladder import Ladder
@@ -43,21 +43,12 @@ def refusals(terms: Terms) -> list[str]:
 
 
 def _of_requests(terms: Terms) -> Iterator[str]:
-    limits, known = readings.input_limits(), readings.request_attributes()
-    if between := sorted(terms.boundaries - set(limits)):
-        yield (
-            f"Prices change at an input of {_sizes(between)} tokens, and readings tell requests "
-            f"apart at {_sizes(limits)}: choose among these."
-        )
+    known = readings.request_attributes()
     if unknown := sorted(terms.attributes - set(known)):
         yield (
             f"Prices ask for {', '.join(unknown)}, and readings tell of {', '.join(known)}: "
             "choose among these."
         )
-
-
-def _sizes(tokens: Iterable[int]) -> str:
-    return ", ".join(f"{size:,}" for size in tokens)
 
 
 def _of_charges(terms: Terms) -> Iterator[str]:

@@ -18,7 +18,9 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Max, Q
 
-from billing import carrying, timeline
+from accounts import prepared
+from accounts.prepared import Columns
+from billing import carrying, telling, timeline
 from billing.models import Invoice, NegotiatedTerms, Tariff, TariffVersion
 from billing.presets import PRESETS, STANDARD
 from billing.rating.changes import Change, changes
@@ -27,7 +29,9 @@ from billing.rating.negotiated import merged, parse_agreement
 from billing.rating.period import Period, quarter_hour
 from billing.rating.rate import PricedTerms
 from billing.rating.tariff import TariffInvalid, Terms, parse
+from metering import readings
 
+NO_VERSION = "@none"  # what a tariff goes by on lines of a time it had no prices in
 FOREVER = datetime.max.replace(tzinfo=UTC)
 CORRECTION_AGE_MAX = timedelta(days=366)  # a year and a day: beyond that, agree on it in writing
 
@@ -52,6 +56,7 @@ class Preview:
 
     changes: list[Change]
     jumps: list[Jump]
+    learning: telling.Plan  # what readings have to tell apart for it
 
 
 @transaction.atomic
@@ -122,12 +127,15 @@ def preview(tariff: Tariff, document: Mapping[str, object], valid_from: datetime
     TariffInvalid and TariffRefused as when it is published.
     """
     terms = _check(document, tariff.currency, valid_from)
+    on_it = telling.subscribers(tariff, Period(valid_from, FOREVER))
+    learning = telling.plan(terms.boundaries, on_it)
     before = version_at(tariff, valid_from)
     if before is None:
-        return Preview(changes({"currency": tariff.currency}, terms.as_document()), [])
+        whole = changes({"currency": tariff.currency}, terms.as_document())
+        return Preview(whole, [], learning)
     old = terms_of(before)
-    factor = settings.PRICE_JUMP_FACTOR
-    return Preview(changes(old.as_document(), terms.as_document()), jumps(old, terms, factor))
+    found = jumps(old, terms, settings.PRICE_JUMP_FACTOR)
+    return Preview(changes(old.as_document(), terms.as_document()), found, learning)
 
 
 def changed_by(version: TariffVersion) -> list[Change]:
@@ -146,20 +154,36 @@ def terms_in(tariff: Tariff, period: Period) -> list[PricedTerms]:
     return stretches
 
 
+VERSION = Columns(TariffVersion, "version", without=["document", "source"])
+VALID = f"""
+    SELECT {VERSION.text} FROM billing_tariffversion version
+    WHERE tariff_id = ANY(%s) AND withdrawn_at IS NULL ORDER BY valid_from
+"""  # noqa: S608 - names of columns
+
+
 def terms_in_each(wanted: Sequence[tuple[Tariff, Period]]) -> list[list[PricedTerms]]:
     """The terms of several periods, found in one statement."""
-    versions = TariffVersion.objects.filter(
-        tariff__in={tariff.pk for tariff, _ in wanted}, withdrawn_at=None
-    )
     valid: dict[int, list[TariffVersion]] = defaultdict(list)
-    for version in versions.defer("document").order_by("valid_from"):
+    for row in prepared.rows(VALID, [list({tariff.pk for tariff, _ in wanted})]):
+        version = VERSION.instance(row)
         valid[version.tariff_id].append(version)
     return [_tiled(tariff, period, valid[tariff.pk]) for tariff, period in wanted]
+
+
+def is_unpriced(stretch: PricedTerms) -> bool:
+    """Whether the tariff had no version in this stretch of a period."""
+    return stretch.version.endswith(NO_VERSION)
 
 
 def version_at(tariff: Tariff, moment: datetime) -> TariffVersion | None:
     """The version in force at an instant; None where the tariff has no prices."""
     return timeline.at(tariff.versions.all(), moment)
+
+
+def boundaries_from(tariff: Tariff, moment: datetime) -> frozenset[int]:
+    """The sizes of input at which the tariff's prices change at an instant or later."""
+    versions = tariff.versions.filter(Q(valid_to=None) | Q(valid_to__gt=moment), withdrawn_at=None)
+    return frozenset[int]().union(*(terms_of(version).boundaries for version in versions))
 
 
 def terms_of(version: TariffVersion) -> Terms:
@@ -251,7 +275,10 @@ def _check(document: Mapping[str, object], currency: str, valid_from: datetime) 
 
 def refuse_what_is_not_carried(terms: Terms) -> None:
     """Raise TariffRefused for terms that ask for more than readings and invoices carry."""
-    if refusals := carrying.refusals(terms):
+    refusals = carrying.refusals(terms)
+    if no_room := telling.no_room_for(terms.boundaries):
+        refusals.append(no_room)
+    if refusals:
         raise TariffRefused(" ".join(refusals))
 
 
@@ -346,7 +373,7 @@ def _publish(
     source: str,
 ) -> TariffVersion:
     last = tariff.versions.aggregate(last=Max("number"))["last"] or 0
-    return TariffVersion.objects.create(
+    version = TariffVersion.objects.create(
         tariff=tariff,
         number=last + 1,
         valid_from=valid_from,
@@ -355,8 +382,14 @@ def _publish(
         document=document,
         source=source,
     )
+    readings.tell_apart(
+        terms_of(version).boundaries,
+        telling.subscribers(tariff, Period(valid_from, valid_to or FOREVER)),
+        reason=f"{tariff.code}@{version.number}",
+    )
+    return version
 
 
 def _unpriced(tariff: Tariff, period: Period) -> PricedTerms:
     terms = Terms(currency=tariff.currency, calendar=None, allowances=(), components=())
-    return PricedTerms(f"{tariff.code}@none", period, terms)
+    return PricedTerms(f"{tariff.code}{NO_VERSION}", period, terms)

@@ -9,8 +9,9 @@ from decimal import Decimal
 from enum import StrEnum
 
 from accounts.models import Organization
-from billing import pricing, subscriptions
+from billing import pricing, subscriptions, terms_drawn
 from billing.earlier import Earlier
+from billing.models import Subscription
 from billing.rating import money
 from billing.rating.charge import MINOR
 from billing.rating.flat import Flat
@@ -26,6 +27,7 @@ from billing.rating.scope import Scope
 from billing.rating.tariff import Allowance, RateComponent, Terms, parse
 from billing.rating.time_of_use import TimeOfUse
 from billing.rating.volume import Volume
+from billing.terms_drawn import Priced
 from billing.terms_in_words import allowance_words, condition_words, model_words, size_words
 from metering import readings
 
@@ -77,6 +79,7 @@ class CostSoFar:
 class PriceRow:
     """One price as a buyer reads it: for what, when or from where on, how much."""
 
+    component: str  # its code; "" for what an allowance makes free
     models: str
     registers: str
     condition: str
@@ -113,13 +116,19 @@ def so_far(organization: Organization, now: datetime) -> CostSoFar | None:
     )
 
 
+def priced_so_far(subscription: Subscription, now: datetime) -> dict[str, Priced]:
+    """What each component has priced in the open period, as far as it is metered, by its code."""
+    (metered,) = pricing.meter([(subscription, subscriptions.open_period(subscription, now))])
+    return terms_drawn.so_far(metered.rated(pricing.past_of(metered)))
+
+
 def price_table(terms: Terms | Mapping[str, object]) -> list[PriceRow]:
     """Every price of a tariff version's terms (or document), in the order they are tried."""
     terms = terms if isinstance(terms, Terms) else parse(terms)
     rows = [_allowance_row(allowance) for allowance in terms.allowances]
     for place, component in enumerate(terms.components):
         everything = "any other model" if place else "any model"
-        rows += _component_rows(component, terms, everything)
+        rows += component_rows(component, terms, everything)
     return rows
 
 
@@ -174,6 +183,7 @@ def _by_model(lines: Sequence[RatedLine], currency: str) -> list[ModelCost]:
 
 def _allowance_row(allowance: Allowance) -> PriceRow:
     return PriceRow(
+        component="",
         models=model_words(allowance.models, "any model"),
         registers=_registers(allowance.registers),
         condition=allowance_words(allowance),
@@ -183,16 +193,20 @@ def _allowance_row(allowance: Allowance) -> PriceRow:
     )
 
 
-def _component_rows(component: RateComponent, terms: Terms, everything: str) -> Iterator[PriceRow]:
+def component_rows(
+    component: RateComponent, terms: Terms, everything: str = "any model"
+) -> Iterator[PriceRow]:
+    """The prices of one component, with the calendar and in the currency of its terms."""
     for condition, price in _prices(component, terms):
         parts = [condition, *_guards(component)]
         yield PriceRow(
+            component=component.code,
             models=model_words(component.models, everything),
             registers=_registers(component.registers),
             condition="; ".join(part for part in parts if part),
             price=price,
             per=component.shape.per,
-            text=f"{_amount(price, terms.currency)} {_per(component)}",
+            text=f"{_amount(price, terms.currency)} per {unit_words(component)}",
         )
 
 
@@ -291,12 +305,21 @@ def _registers(registers: Sequence[str]) -> str:
     return ", ".join(readings.register_label(register) for register in registers)
 
 
-def _per(component: RateComponent) -> str:
-    noun = "tokens" if readings.is_token(component.registers[0]) else "requests"
+def what_is_priced(component: RateComponent) -> str:
+    """The kinds of usage of a component, and what the request must have been."""
+    return "; ".join([_registers(component.registers), *_guards(component)])
+
+
+def unit_words(component: RateComponent) -> str:
+    """What a component's price is for: 1M tokens, an image, a package."""
+    if isinstance(component.shape, Package):
+        return "package"
+    unit = readings.unit_label(component.registers[0])
     if component.shape.per == 1:
-        return f"per {noun.removesuffix('s')}"
-    short = {1_000: "1K", 1_000_000: "1M", 1_000_000_000: "1B"}
-    return f"per {short.get(component.shape.per, f'{component.shape.per:,}')} {noun}"
+        return unit
+    short = {1_000: "1K", 1_000_000: "1M"}
+    many = f"{unit}es" if unit.endswith("ch") else f"{unit}s"
+    return f"{short.get(component.shape.per, f'{component.shape.per:,}')} {many}"
 
 
 def _amount(price: Decimal, currency: str) -> str:

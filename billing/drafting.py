@@ -61,7 +61,6 @@ def write_draft(
     lines = on_lines(invoice, zip(periods, _owed(periods, documents), strict=True))
     invoice.subtotal_minor = sum(line.amount_minor for line in lines)
     invoice.total_minor = invoice.subtotal_minor + invoice.tax_minor
-    invoice.save(force_insert=True)
     insert(invoice, lines)
     return invoice
 

@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Least
 
-from accounts import audit
+from accounts import audit, prepared
 from accounts.models import User
 from billing import issuing, subscriptions
 from billing.documents import Documents
@@ -34,6 +34,8 @@ __all__ = [
     "void",
     "waiting_for",
 ]
+
+NOT_TOLD_APART = "readings that are summed anew, for prices by the size of each request"
 
 log = logging.getLogger(__name__)
 
@@ -122,6 +124,10 @@ def _close_next(subscription_id: int, now: datetime) -> Invoice | None:
         log.info("%s: period until %s waits for %s", subscription, period.end, obstacle)
         return None
     invoice = write_draft(subscription, period, documents)
+    if readings.is_being_told_apart(subscription.organization_id, period.end):
+        log.info("%s: period until %s waits for %s", subscription, period.end, NOT_TOLD_APART)
+        transaction.set_rollback(True)  # prices were published since we looked, and are on it
+        return None
     _set_next_close(subscription, later, now)
     issuing.freeze(invoice, now)
     return invoice
@@ -176,7 +182,12 @@ def _obstacle(
         )
     if left.pending:
         return f"batches received before {until.isoformat()} that are not in the readings yet"
+    if readings.is_being_told_apart(subscription.organization_id, period.end):
+        return NOT_TOLD_APART
     return None
+
+
+SET_NEXT_CLOSE = "UPDATE billing_subscription SET next_close_at = %s WHERE id = %s"
 
 
 def _set_next_close(subscription: Subscription, left: list[Period], now: datetime) -> None:
@@ -186,4 +197,5 @@ def _set_next_close(subscription: Subscription, left: list[Period], now: datetim
     else:
         period = left[0] if left else subscriptions.period_at(subscription, now)
         subscription.next_close_at = subscriptions.closes_at(subscription, period)
-    Subscription.objects.filter(pk=subscription.pk).update(next_close_at=subscription.next_close_at)
+    with prepared.cursor() as cursor:
+        cursor.execute(SET_NEXT_CLOSE, [subscription.next_close_at, subscription.pk])

@@ -9,8 +9,7 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from django.db import connection
-
+from accounts import prepared
 from billing.models import Invoice, InvoiceLine
 from billing.rating.charges import CHARGES
 from billing.rating.line import ALLOWANCE, UNPRICED, RatedLine
@@ -50,27 +49,42 @@ def on_paper(invoice: Invoice, position: int, period: Period, paper: PaperLine) 
 
 # One parameter for all lines of a document, whatever their number.
 INSERT = """
-    INSERT INTO billing_invoiceline (invoice_id, {columns})
-    SELECT %(invoice_id)s, {columns} FROM json_to_recordset(%(lines)s::json) AS line (
-        position integer, usage_start timestamptz, usage_end timestamptz, version text,
-        component text, model text, register text, bucket text, step smallint, description text,
-        quantity bigint, unit_price numeric, per bigint, amount_exact numeric, amount_minor bigint,
-        trace jsonb)
+    WITH document AS (
+        INSERT INTO billing_invoice ({document_columns}, seller, buyer, void_reason)
+        VALUES ({document_values}, '{{}}', '{{}}', '') RETURNING id, created_at
+    ), line AS (
+        INSERT INTO billing_invoiceline (invoice_id, {columns})
+        SELECT document.id, {columns}
+        FROM document, json_to_recordset(%(lines)s::json) AS line (
+            position integer, usage_start timestamptz, usage_end timestamptz, version text,
+            component text, model text, register text, bucket text, step smallint,
+            description text, quantity bigint, unit_price numeric, per bigint,
+            amount_exact numeric, amount_minor bigint, trace jsonb)
+    )
+    SELECT id, created_at FROM document
 """
+DOCUMENT_COLUMNS = (
+    "organization_id", "subscription_id", "status", "period_start", "period_end", "currency",
+    "zone", "subtotal_minor", "tax_minor", "total_minor", "replaces_id", "kind", "corrects_id",
+)  # fmt: skip
 COLUMNS = (
     "position", "usage_start", "usage_end", "version", "component", "model", "register", "bucket",
     "step", "description", "quantity", "unit_price", "per", "amount_exact", "amount_minor", "trace",
 )  # fmt: skip
+INSERT = INSERT.format(
+    columns=", ".join(COLUMNS),
+    document_columns=", ".join(DOCUMENT_COLUMNS),
+    document_values=", ".join(f"%({column})s" for column in DOCUMENT_COLUMNS),
+)
 
 
-def insert(invoice: Invoice, lines: Sequence[InvoiceLine]) -> None:
-    """Write the lines of a draft, in one statement and without reading back their ids."""
+def insert(draft: Invoice, lines: Sequence[InvoiceLine]) -> None:
+    """Write a draft and its lines, in one statement and without reading back the lines' ids."""
     rows = [{column: getattr(line, column) for column in COLUMNS} for line in lines]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            INSERT.format(columns=", ".join(COLUMNS)),
-            {"invoice_id": invoice.pk, "lines": json.dumps(rows, default=str)},
-        )
+    document = {column: getattr(draft, column) for column in DOCUMENT_COLUMNS}
+    written = prepared.rows(INSERT, {**document, "lines": json.dumps(rows, default=str)})
+    ((draft.pk, draft.created_at),) = written
+    draft._state.adding = False
 
 
 def rated(line: InvoiceLine) -> list[RatedLine]:

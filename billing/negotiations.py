@@ -16,15 +16,18 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Max, Q
 
-from billing import catalog, timeline
+from accounts import prepared
+from accounts.prepared import Columns
+from billing import catalog, telling, timeline
 from billing.catalog import ApprovalNeeded, Preview, TariffRefused
 from billing.models import Invoice, NegotiatedTerms, Subscription, Tariff
-from billing.rating.changes import Change, changes
+from billing.rating.changes import changes
 from billing.rating.jumps import jumps
 from billing.rating.negotiated import Agreement, merged, parse_agreement
 from billing.rating.period import QUARTER, Period, quarter_hour
 from billing.rating.rate import PricedTerms
 from billing.rating.tariff import TariffInvalid, Terms
+from metering import readings
 
 
 def agree(
@@ -68,11 +71,11 @@ def publish_approved(
     if not reference:
         raise TariffRefused("Name the agreement these terms follow from.")
     until = timeline.take_over(subscription.negotiated.all(), valid_from, now)
-    _refuse_what_does_not_fit(
+    sizes = _sizes_where_it_fits(
         subscription.tariff, agreement, Period(valid_from, until or catalog.FOREVER)
     )
     last = subscription.negotiated.aggregate(last=Max("number"))["last"] or 0
-    return NegotiatedTerms.objects.create(
+    agreed = NegotiatedTerms.objects.create(
         subscription=subscription,
         number=last + 1,
         valid_from=valid_from,
@@ -81,6 +84,12 @@ def publish_approved(
         document=document,
         reference=reference,
     )
+    readings.tell_apart(
+        sizes,
+        {subscription.organization_id: valid_from},
+        reason=f"{subscription.tariff.code}+n{agreed.number}",
+    )
+    return agreed
 
 
 def preview(
@@ -102,6 +111,7 @@ def preview(
     return Preview(
         changes(before.as_document(), agreement.as_document()),
         jumps(old, new, settings.PRICE_JUMP_FACTOR),
+        telling.plan(new.boundaries, {subscription.organization_id: valid_from}),
     )
 
 
@@ -111,14 +121,19 @@ def terms_in(subscription: Subscription, period: Period) -> list[PricedTerms]:
     return stretches
 
 
+AGREED = Columns(NegotiatedTerms, "agreed", without=["document", "reference"])
+VALID = f"""
+    SELECT {AGREED.text} FROM billing_negotiatedterms agreed
+    WHERE subscription_id = ANY(%s) AND withdrawn_at IS NULL ORDER BY valid_from
+"""  # noqa: S608 - names of columns
+
+
 def terms_in_each(wanted: Sequence[tuple[Subscription, Period]]) -> list[list[PricedTerms]]:
     """The terms of several periods, listed and negotiated, found in two statements."""
     listed = catalog.terms_in_each([(of.tariff, period) for of, period in wanted])
-    rows = NegotiatedTerms.objects.filter(
-        subscription__in={of.pk for of, _ in wanted}, withdrawn_at=None
-    )
     agreed: dict[int, list[NegotiatedTerms]] = defaultdict(list)
-    for row in rows.order_by("valid_from"):
+    for found in prepared.rows(VALID, [list({of.pk for of, _ in wanted})]):
+        row = AGREED.instance(found)
         agreed[row.subscription_id].append(row)
     return [
         [piece for stretch in stretches for piece in _cut(stretch, agreed[of.pk])]
@@ -139,7 +154,7 @@ def terms_at(subscription: Subscription, moment: datetime) -> PricedTerms | None
 def agreement_at(subscription: Subscription, moment: datetime) -> Agreement:
     """What is agreed at an instant; nothing where the tariff holds as listed."""
     row = at(subscription, moment)
-    return _parsed(_Published(row)) if row else Agreement()
+    return agreement_of(row) if row else Agreement()
 
 
 def at(subscription: Subscription, moment: datetime) -> NegotiatedTerms | None:
@@ -147,11 +162,9 @@ def at(subscription: Subscription, moment: datetime) -> NegotiatedTerms | None:
     return timeline.at(subscription.negotiated.all(), moment)
 
 
-def changed_by(row: NegotiatedTerms) -> list[Change]:
-    """What an agreement changed in the one before it."""
-    before = timeline.before(row.subscription.negotiated.all(), row)
-    old = parse_agreement(before.document) if before else Agreement()
-    return changes(old.as_document(), _parsed(_Published(row)).as_document())
+def agreement_of(row: NegotiatedTerms) -> Agreement:
+    """What an agreement says, parsed once: a published document never changes."""
+    return _parsed(_Published(row))
 
 
 def _cut(stretch: PricedTerms, agreed: Sequence[NegotiatedTerms]) -> Iterator[PricedTerms]:
@@ -170,7 +183,7 @@ def _cut(stretch: PricedTerms, agreed: Sequence[NegotiatedTerms]) -> Iterator[Pr
 
 
 def _with(row: NegotiatedTerms, stretch: PricedTerms, period: Period) -> PricedTerms:
-    agreement = _parsed(_Published(row))
+    agreement = agreement_of(row)
     if agreement == Agreement() or not stretch.terms.components:
         return PricedTerms(stretch.version, period, stretch.terms)
     return PricedTerms(f"{stretch.version}+n{row.number}", period, merged(stretch.terms, agreement))
@@ -217,13 +230,20 @@ def _check_start(
         )
 
 
-def _refuse_what_does_not_fit(tariff: Tariff, agreement: Agreement, period: Period) -> None:
-    """Every version of the tariff that the agreement meets must go with it."""
+def _sizes_where_it_fits(tariff: Tariff, agreement: Agreement, period: Period) -> frozenset[int]:
+    """Where prices change with the size of a request, in all that follows from both.
+
+    Every version of the tariff that the agreement meets must go with it.
+    """
+    sizes: frozenset[int] = frozenset()
     versions = tariff.versions.filter(
         Q(valid_to=None) | Q(valid_to__gt=period.start), withdrawn_at=None
     ).filter(valid_from__lt=period.end)
     for version in versions:
-        catalog.refuse_what_is_not_carried(_fitting(catalog.terms_of(version), agreement))
+        terms = _fitting(catalog.terms_of(version), agreement)
+        catalog.refuse_what_is_not_carried(terms)
+        sizes |= terms.boundaries
+    return sizes
 
 
 def _fitting(listed: Terms, agreement: Agreement) -> Terms:

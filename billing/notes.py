@@ -22,6 +22,7 @@ from billing.earlier import PeriodOf
 from billing.lines import insert
 from billing.models import Invoice, InvoiceLine
 from billing.rating.difference import still_owed
+from billing.rating.line import RatedLine
 from billing.rating.period import Period
 
 
@@ -66,7 +67,7 @@ def differences(invoices: Sequence[Invoice]) -> list[Difference]:
         Difference(
             invoice,
             before.get(of_period[1], 0),
-            on_lines(invoice, [(of_period, still_owed(now, documents))]),
+            on_lines(invoice, [(of_period, _side_by_side(still_owed(now, documents)))]),
         )
         for invoice, of_period, now, documents in zip(
             invoices, periods, pricing.lines_of(periods), carried, strict=True
@@ -88,6 +89,13 @@ def issue(found: Sequence[Difference], now: datetime) -> list[Invoice]:
     return notes
 
 
+def _side_by_side(lines: Sequence[RatedLine]) -> list[RatedLine]:
+    """What is charged anew beside what is taken back of the same kind, in the order of rating."""
+    kinds = [(line.model, line.register, line.bucket, line.step) for line in lines]
+    place = {kind: number for number, kind in reversed(list(enumerate(kinds)))}
+    return [line for _, line in sorted(zip(kinds, lines, strict=True), key=lambda of: place[of[0]])]
+
+
 def _draft(difference: Difference) -> Invoice:
     corrected, minor = difference.invoice, difference.minor
     assert minor, "a difference of zero is no document"
@@ -103,7 +111,6 @@ def _draft(difference: Difference) -> Invoice:
         subtotal_minor=minor,
         total_minor=minor,
     )
-    note.save(force_insert=True)
     insert(note, difference.lines)
     return note
 

@@ -64,7 +64,7 @@ def model_words(names: Sequence[str], everything: str) -> str:
 
 def modifier_sentences(terms: Terms) -> list[str]:
     """What multiplies the listed prices, and which of these factors exclude each other."""
-    factors = [_factor(modifier) for modifier in terms.modifiers]
+    factors = [modifier_sentence(modifier) for modifier in terms.modifiers]
     groups = [
         _RULES[stacking].format(codes=" and ".join(codes))
         for name, stacking in terms.stacking
@@ -80,7 +80,8 @@ _RULES = {
 }
 
 
-def _factor(modifier: Modifier) -> str:
+def modifier_sentence(modifier: Modifier) -> str:
+    """What multiplies which listed prices."""
     scope = modifier.scope
     parts = [
         ", ".join(readings.register_label(one).lower() for one in scope.registers or ()),
@@ -95,10 +96,11 @@ def _factor(modifier: Modifier) -> str:
 
 def charge_sentences(terms: Terms) -> list[str]:
     """What a billing period costs besides its usage, a sentence for each charge."""
-    return [_charge(charge, terms.currency) for charge in terms.charges]
+    return [charge_sentence(charge, terms.currency) for charge in terms.charges]
 
 
-def _charge(charge: Charge, currency: str) -> str:
+def charge_sentence(charge: Charge, currency: str) -> str:
+    """What is paid besides usage, and what it follows from."""
     match charge:
         case Standing():
             rest = "" if charge.each == DAY else "; of a part of one, that part by days"

@@ -33,11 +33,13 @@ def at(rows: models.QuerySet[_Row], moment: datetime) -> _Row | None:
 
 
 def before(rows: models.QuerySet[_Row], row: _Row) -> _Row | None:
-    """The row that held before another one's start, by what was known when that one came."""
+    """The row that held before another one's start, by what was known when that one came.
+
+    Until when it held is not asked: what came later may have shortened it.
+    """
     new: _Holding = row  # type: ignore[assignment]
     return (
         rows.filter(number__lt=new.number, valid_from__lte=new.valid_from)
-        .filter(Q(valid_to=None) | Q(valid_to__gte=new.valid_from))
         .filter(Q(withdrawn_at=None) | Q(withdrawn_at__gte=new.known_at))
         .order_by("-valid_from", "-number")
         .first()

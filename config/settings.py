@@ -67,6 +67,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "config.problems.named",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -117,6 +118,7 @@ DATABASES["default"]["HOST"] = unquote(str(DATABASES["default"]["HOST"]))
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 DATABASES["default"]["OPTIONS"] = {
     "pool": {"min_size": 0, "max_size": env.int("DATABASE_POOL_SIZE_MAX", default=8)},
+    "prepare_threshold": 5,  # of `accounts.prepared`; query sets are never prepared
     # A lost acknowledgement is a lost invoice: no session may turn this off.
     "options": "-c synchronous_commit=on -c timezone=UTC -c statement_timeout=60s "
     "-c lock_timeout=10s -c idle_in_transaction_session_timeout=60s",
@@ -165,7 +167,8 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.api_auth.ApiKeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["accounts.api_auth.HasScope"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["metering.asked.StrictJson"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "accounts.api_body.AlwaysJson",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "config.problems.handler",
     "UNAUTHENTICATED_USER": None,
@@ -173,6 +176,11 @@ REST_FRAMEWORK = {
 SPECTACULAR_SETTINGS = {
     "TITLE": "Kilotoken API",
     "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "config.openapi.whole",
+    ],
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
@@ -230,6 +238,11 @@ INVOICE_DUE_DAYS = env.int("INVOICE_DUE_DAYS", default=14)
 PRICE_JUMP_FACTOR = env.int("PRICE_JUMP_FACTOR", default=10)
 if PRICE_JUMP_FACTOR < 1:
     raise ImproperlyConfigured("PRICE_JUMP_FACTOR must be 1 or more; 1 is a second person always.")
+# What a re-rating gives back and charges may come to so many whole units of a currency before it
+# takes a second person.
+RERATING_ALONE_MAX = env.int("RERATING_ALONE_MAX", default=1_000)
+if RERATING_ALONE_MAX < 0:
+    raise ImproperlyConfigured("RERATING_ALONE_MAX must be 0 or more; 0 is a second person always.")
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"

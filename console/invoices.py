@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils.html import format_html, format_html_join
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateTimeFilter
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
@@ -14,12 +15,21 @@ from unfold.enums import ActionVariant
 from accounts import audit
 from accounts.models import User
 from billing import invoicing
-from billing.models import Invoice, InvoiceLine
+from billing.models import Invoice, InvoiceLine, ReratingJob
 from console.entrance import may_act
 from console.staff import ReadOnlyInline, StaffAdmin, link, money, unit_price
 from console.steps import ReasonForm, ask
 
 _PARTY = ("name", "address_line1", "address_line2", "postal_code", "city", "country", "tax_id")
+
+VOID_INVOICE = (
+    "Its number stays and reads void, and so do those of the notes that correct it. Its period is "
+    "due again, and is billed by a new document with what it costs then."
+)
+VOID_NOTE = (
+    "Its number stays and reads void. What it gave back or charged is a difference again: it comes "
+    "with the next invoice, or with a re-rating."
+)
 
 
 class LineInline(ReadOnlyInline):
@@ -42,13 +52,15 @@ class LineInline(ReadOnlyInline):
 
 @admin.register(Invoice)
 class InvoiceAdmin(StaffAdmin):
-    """What a period costs, less what earlier invoices carry."""
+    """What a period costs, less what earlier documents carry; and the notes that correct it."""
 
     list_display = (
-        "__str__", "organization_link", "shown_status", "period", "total", "issued_at", "due_at",
+        "__str__", "kind", "organization_link", "shown_status", "period", "total", "issued_at",
+        "due_at",
     )  # fmt: skip
     list_select_related = ("organization",)
     list_filter = (
+        ("kind", ChoicesDropdownFilter),
         ("status", ChoicesDropdownFilter),
         "currency",
         ("period_end", RangeDateTimeFilter),
@@ -57,12 +69,15 @@ class InvoiceAdmin(StaffAdmin):
     search_fields = ("number", "organization__name", "organization__slug")
     date_hierarchy = "period_end"
     fields = (
-        ("number", "shown_status"), ("organization", "subscription"),
-        ("period_start", "period_end"), "zone", ("subtotal", "tax", "total"),
-        ("issued_at", "due_at"), ("voided_at", "void_reason"), "replaces", "shown_buyer",
+        ("number", "kind"), ("shown_status", "zone"), ("shown_corrects", "shown_notes"),
+        ("organization", "subscription"), ("period_start", "period_end"),
+        ("subtotal", "tax", "total"), ("issued_at", "due_at"), ("voided_at", "void_reason"),
+        "replaces", "shown_buyer", "shown_seller",
+    )  # fmt: skip
+    readonly_fields = (
+        "shown_status", "shown_corrects", "shown_notes", "subtotal", "tax", "total", "shown_buyer",
         "shown_seller",
     )  # fmt: skip
-    readonly_fields = ("shown_status", "subtotal", "tax", "total", "shown_buyer", "shown_seller")
     inlines = (LineInline,)
     actions_detail = ("issue", "void")
 
@@ -77,6 +92,20 @@ class InvoiceAdmin(StaffAdmin):
     )
     def shown_status(self, invoice: Invoice) -> str:
         return invoice.get_status_display()
+
+    @display(description="Corrects")
+    def shown_corrects(self, invoice: Invoice) -> str:
+        job = ReratingJob.objects.filter(items__note=invoice).first()
+        if job is None:
+            return link(invoice.corrects)
+        page = reverse("console:rerating", args=[job.pk])
+        by = format_html('<a class="kt-link" href="{}">{}</a>', page, job)
+        return format_html("{}, by {}", link(invoice.corrects), by)
+
+    @display(description="Corrected by")
+    def shown_notes(self, invoice: Invoice) -> str:
+        notes = invoice.notes.order_by("issued_at", "pk")
+        return format_html_join(", ", "{}", [[link(note)] for note in notes]) or "-"
 
     @display(description="Period", ordering="period_end")
     def period(self, invoice: Invoice) -> str:
@@ -142,14 +171,13 @@ class InvoiceAdmin(StaffAdmin):
 
         def do(values: dict[str, Any], actor: User, now: Any) -> str:
             invoicing.void(invoice, values["reason"], now, actor=actor)
-            return f"{invoice.number} is void; its period is due again."
+            return f"{invoice.number} is void."
 
         return ask(
             request,
             title=f"Void {invoice}",
-            explanation="Its number stays and reads void. Its period is due again, and is billed "
-            "by a new document with what it costs then.",
-            button="Void the invoice",
+            explanation=VOID_NOTE if invoice.is_note else VOID_INVOICE,
+            button=f"Void the {invoice.get_kind_display().lower()}",
             back=reverse("admin:billing_invoice_change", args=[object_id]),
             form_class=ReasonForm,
             do=do,

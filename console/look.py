@@ -68,6 +68,7 @@ UNFOLD: dict[str, Any] = {
                     _page(
                         "Negotiated terms", "handshake", "admin:billing_negotiatedterms_changelist"
                     ),
+                    _page("What if", "balance", "console:what_if"),
                     _page("Quotas", "data_thresholding", "admin:billing_quota_changelist"),
                 ],
             },
@@ -87,6 +88,7 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     _page("Invoices", "receipt_long", "admin:billing_invoice_changelist"),
                     _page("Periods to close", "event_available", "console:due"),
+                    _page("Re-rating", "currency_exchange", "console:reratings"),
                 ],
             },
             {

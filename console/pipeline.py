@@ -1,12 +1,15 @@
-"""The pipeline page: batches that wait or failed, workers, partitions; and putting a batch back."""
+"""The pipeline page: batches that wait or failed, readings summed anew, workers, partitions.
+
+And putting back what is stuck.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django.contrib import admin
-from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods
@@ -17,7 +20,7 @@ from accounts.refusals import Refusal
 from console import health
 from console.entrance import may_act, staff_only
 from console.steps import ask
-from metering import rollup
+from metering import retelling, rollup
 from metering.models import IngestBatch
 
 
@@ -33,6 +36,7 @@ def pipeline(request: HttpRequest) -> HttpResponse:
         "pending": health.open_batches(IngestBatch.State.PENDING),
         "full_quarantines": health.full_quarantines(timezone.now()),
         "partitions": health.partitions(),
+        "retellings": health.retellings(),
         "may_act": may_act(request),
     }
     return render(request, "console/pipeline.html", context)
@@ -42,9 +46,7 @@ def pipeline(request: HttpRequest) -> HttpResponse:
 @staff_only
 def retry(request: HttpRequest, organization_id: int, batch_id: int) -> HttpResponse:
     """Put a failed batch back to work."""
-    organization = Organization.objects.filter(pk=organization_id).first()
-    if organization is None:
-        raise Http404
+    organization = get_object_or_404(Organization, pk=organization_id)
 
     def do(values: dict[str, Any], actor: User, now: object) -> str:
         if not rollup.retry_failed(organization_id, batch_id):
@@ -59,6 +61,30 @@ def retry(request: HttpRequest, organization_id: int, batch_id: int) -> HttpResp
         title=f"Try batch {batch_id} again",
         explanation=f"Of {organization}. Its events are stored; they are added to the readings "
         "once, however often this is tried.",
+        button="Try again",
+        back=reverse("console:pipeline"),
+        do=do,
+    )
+
+
+@require_http_methods(["GET", "POST"])
+@staff_only
+def retry_retelling(request: HttpRequest, organization_id: int, task_id: int) -> HttpResponse:
+    """Go on with a re-aggregation that is stuck."""
+    organization = get_object_or_404(Organization, pk=organization_id)
+
+    def do(values: dict[str, Any], actor: User, now: object) -> str:
+        if not retelling.retry(organization_id, task_id):
+            raise Refusal("", "It is not stuck: somebody put it back before, or it is done.")
+        audit.record(
+            "readings.retried", subject=str(organization), organization=organization, actor=actor
+        )
+        return f"The readings of {organization} are summed anew again."
+
+    return ask(
+        request,
+        title=f"Sum the readings of {organization} anew again",
+        explanation="It goes on where it stopped. What the readings add up to stays as it is.",
         button="Try again",
         back=reverse("console:pipeline"),
         do=do,

@@ -44,6 +44,10 @@ class IngestBatch(models.Model):
     backfill_id = models.BigIntegerField(null=True)
     released_at = models.DateTimeField(null=True)  # when its backfill was closed or reverted
     sums = models.JSONField(null=True)  # of a backfill's batch: what its events add up to
+    limits_version = models.SmallIntegerField(db_default=1)  # its events are told apart by, once in
+    # Nothing sent in it happened before or after; null where it reported no event.
+    occurred_first = models.DateTimeField(null=True)
+    occurred_last = models.DateTimeField(null=True)
 
     class Meta:
         managed = False
@@ -241,6 +245,27 @@ class QuarantineDay(models.Model):
     class Meta:
         managed = False
         db_table = "metering_quarantineday"
+
+
+class Retelling(models.Model):
+    """An organization's usage since an instant, to be told apart by a larger set of limits."""
+
+    pk = models.CompositePrimaryKey("organization_id", "id")
+    organization_id = models.BigIntegerField()
+    id = models.BigIntegerField()
+    version = models.SmallIntegerField()
+    starts_at = models.DateTimeField()
+    asked_at = models.DateTimeField()
+    reached_id = models.BigIntegerField()  # how far the walk over the batches came
+    stepped_at = models.DateTimeField(null=True)
+    attempts = models.SmallIntegerField()
+    retry_at = models.DateTimeField(null=True)
+    last_error = models.TextField()
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        managed = False
+        db_table = "metering_retelling"
 
 
 class Heartbeat(models.Model):

@@ -4,6 +4,8 @@ An event is in the readings from when its batch is applied. It is out of them ag
 of its void is applied too, whichever of the two comes last; or once its own batch is reverted. So
 the order of batches does not matter, nobody waits for anybody, and each event leaves once. Batches
 of an organization that concern corrections are applied one after the other, not side by side.
+
+Whatever leaves has the limits of input that its batch was told apart by, `told`.
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ VOIDED = Events(
     f"""
     FROM (
         SELECT void.organization_id, void.target_batch_id AS batch_id,
-               void.target_received_at AS received_at, array_agg(void.target_ordinal) AS ordinals
+               void.target_received_at AS received_at, target.limits_version,
+               array_agg(void.target_ordinal) AS ordinals
         FROM (SELECT void.* {_BY} UNION SELECT void.* {_OF}) AS void
         JOIN metering_ingestbatch taker
           ON taker.organization_id = void.organization_id AND taker.id = void.batch_id
@@ -46,11 +49,12 @@ VOIDED = Events(
         JOIN metering_ingestbatch target
           ON target.organization_id = void.organization_id AND target.id = void.target_batch_id
          AND target.state IN ('applied', 'reverting')
-        GROUP BY 1, 2, 3
+        GROUP BY 1, 2, 3, 4
     ) AS void
     JOIN metering_segment segment
       ON segment.organization_id = void.organization_id AND segment.batch_id = void.batch_id
      AND segment.received_at = void.received_at
+    JOIN metering_inputlimits told ON told.version = void.limits_version
     """,  # noqa: S608 - our own texts
     "WHERE event.ordinal = ANY(void.ordinals)",
 )
@@ -64,17 +68,21 @@ _VOIDED_THERE = """
     WHERE void.organization_id = segment.organization_id
       AND void.target_batch_id = segment.batch_id
 """
-# The events of reverted batches that are in, save those whose void has taken them out already.
-REVERTED = Events(
-    f"""
+# Batches whose events are in, save those whose void has taken them out already.
+OF_BATCHES = f"""
     FROM unnest(%(organization_ids)s::bigint[], %(batch_ids)s::bigint[],
                 %(received_at)s::timestamptz[]) AS ours (organization_id, batch_id, received_at)
+    JOIN metering_ingestbatch batch
+      ON batch.organization_id = ours.organization_id AND batch.id = ours.batch_id
     JOIN metering_segment segment
       ON segment.organization_id = ours.organization_id AND segment.batch_id = ours.batch_id
      AND segment.received_at = ours.received_at
     CROSS JOIN LATERAL ({_VOIDED_THERE}) AS voided
-    """,
-    "WHERE voided.ordinals IS NULL OR event.ordinal <> ALL(voided.ordinals)",
+"""
+STILL_IN = "(voided.ordinals IS NULL OR event.ordinal <> ALL(voided.ordinals))"
+REVERTED = Events(
+    f"{OF_BATCHES} JOIN metering_inputlimits told ON told.version = batch.limits_version",
+    f"WHERE {STILL_IN}",
 )
 # All that ever was in, and of it all that is out.
 EVER_IN = """
@@ -83,6 +91,7 @@ EVER_IN = """
       ON segment.organization_id = ours.organization_id AND segment.batch_id = ours.id
      AND segment.received_at = ours.received_at
      AND ours.organization_id = %(organization_id)s AND ours.applied_at IS NOT NULL
+    JOIN metering_inputlimits told ON told.version = ours.limits_version
 """
 OUT_BY_NOW = Events(
     f"""{EVER_IN}

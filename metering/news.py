@@ -25,9 +25,10 @@ AT_ONCE_MAX = 100  # events that are stored in one statement; of more, COPY is t
 OPEN = """
     INSERT INTO metering_ingestbatch
         (organization_id, api_key_id, submitted, accepted, duplicate, conflict, rejected,
-         backfill_id, state)
+         occurred_first, occurred_last, backfill_id, state)
     SELECT %(organization_id)s, %(api_key_id)s, %(submitted)s, %(accepted)s, 0, 0, %(rejected)s,
-        %(backfill_id)s, CASE WHEN %(backfill_id)s::bigint IS NULL THEN 'pending' ELSE 'held' END
+        %(occurred_first)s, %(occurred_last)s, %(backfill_id)s,
+        CASE WHEN %(backfill_id)s::bigint IS NULL THEN 'pending' ELSE 'held' END
     WHERE NOT EXISTS (
         SELECT FROM unnest(%(sample_source_ids)s::integer[], %(sample_ids)s::bytea[])
             AS sent (source_id, id)
@@ -61,6 +62,8 @@ class News(NamedTuple):
     source_ids: Sequence[int]
     ids: Sequence[str]
     columns: Columns
+    first: datetime | None  # when the first of them happened
+    last: datetime | None
 
 
 class Opened(NamedTuple):
@@ -96,6 +99,8 @@ def store(
         "submitted": len(order) + rejected,
         "accepted": len(order),
         "rejected": rejected,
+        "occurred_first": news.first,
+        "occurred_last": news.last,
         "backfill_id": backfill_id,
         **_identities("sample_", news, order[:: max(1, len(order) // SAMPLE)]),
     }

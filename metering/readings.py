@@ -16,15 +16,22 @@ from zoneinfo import ZoneInfo
 
 from django.db import connection
 
+from accounts import prepared
 from accounts.models import Project
+from metering import limits
 from metering.found import EventPage as EventPage  # all these for whoever looks events up
 from metering.found import EventPlace as EventPlace
 from metering.found import EventSearch as EventSearch
 from metering.found import FoundEvent as FoundEvent
 from metering.found import event_at as event_at
 from metering.found import event_page as event_page
+from metering.limits import INPUT_LIMITS_MAX as INPUT_LIMITS_MAX
 from metering.quarters import reading_of as reading_of
 from metering.quarters import stand_still as stand_still
+from metering.retelling import is_being_told_apart as is_being_told_apart
+from metering.retelling import needs_telling as needs_telling
+from metering.retelling import tell_apart as tell_apart
+from metering.retelling import tells_apart as tells_apart
 from metering.taken_back import Corrections as Corrections
 from metering.taken_back import voids_of as voids_of
 from metering.tallies import Tally as Tally
@@ -112,9 +119,16 @@ def register_label(register: str) -> str:
     return registers.label(register)
 
 
+def unit_label(register: str) -> str:
+    """What one of a register is: token, image, search, request."""
+    return registers.unit(register)
+
+
 def input_limits() -> tuple[int, ...]:
-    """The sizes of a request's whole input at which readings are told apart, in tokens."""
-    return bands.LIMITS
+    """The sizes of a request's whole input at which readings are told apart from now on, in tokens;
+    `tell_apart` adds to them."""
+    with connection.cursor() as cursor:
+        return limits.newest(cursor).limits
 
 
 def request_attributes() -> tuple[str, ...]:
@@ -491,7 +505,7 @@ NOT_APPLIED = """
 def batches_not_applied(organization_id: int, *, received_before: datetime) -> NotApplied:
     """How many of an organization's batches of before an instant are not in the readings."""
     parameters = {"organization_id": organization_id, "received_before": received_before}
-    (row,) = _rows(NOT_APPLIED, parameters)
+    (row,) = prepared.rows(NOT_APPLIED, parameters)
     return NotApplied(*row)
 
 
@@ -513,7 +527,7 @@ def changed_since(organization_id: int, moment: datetime) -> datetime | None:
     None: no further than events may be late. What was only ever held is in no reading.
     """
     parameters = {"organization_id": organization_id, "moment": moment}
-    ((reach,),) = _rows(CHANGED_SINCE, parameters)
+    ((reach,),) = prepared.rows(CHANGED_SINCE, parameters)
     return reach if reach is None else reach.astimezone(UTC)
 
 

@@ -20,7 +20,7 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 from django.db.utils import Error, OperationalError
 
-from metering import netting
+from metering import limits, netting
 from metering.netting import Events
 from metering.usage import bands
 
@@ -147,7 +147,7 @@ def claim(limit: int = GROUP_MAX, *, lease: timedelta = LEASE) -> Claim | None:
 APPLIED = """
     UPDATE metering_ingestbatch batch
     SET state = 'applied', applied_at = clock_timestamp(), lease_token = NULL, lease_until = NULL,
-        last_error = ''
+        last_error = '', limits_version = %(version)s
     FROM unnest(%(organization_ids)s::bigint[], %(batch_ids)s::bigint[])
          AS ours (organization_id, id)
     WHERE batch.organization_id = ours.organization_id AND batch.id = ours.id
@@ -161,18 +161,27 @@ OURS = """
     JOIN metering_segment segment
       ON segment.organization_id = ours.organization_id AND segment.batch_id = ours.batch_id
      AND segment.received_at BETWEEN %(received_first_at)s AND %(received_last_at)s
+    CROSS JOIN (SELECT %(limits)s::bigint[] AS limits) AS told
 """
-# Their events with what cannot be told from a sum: the band of the whole input, whether it
-# reasoned, which media it had; as metering.usage.bands says, and a test holds the two together.
+
+
+def band(limits: str) -> str:
+    """The text of an event's band among the limits that a text names."""
+    return f"""coalesce(({limits})[width_bucket(
+               coalesce(event.input, 0)::bigint + coalesce(event.cache_read, 0)
+                   + coalesce(event.cache_write, 0) + coalesce(more.input, 0)::bigint - 1,
+               {limits})], 0)"""
+
+
+# Their events with what cannot be told from a sum: the band of the whole input among the limits
+# that their batch is told apart by, whether it reasoned, which media it had; as
+# metering.usage.bands says, and a test holds the two together.
 EVENTS = """
     SELECT segment.organization_id, event.attribution_id,
            date_bin('15 minutes', event.occurred_at, '2000-01-01T00:00Z') AS starts_at,
            event.input, event.cache_read, event.cache_write, event.output, event.reasoning,
            event.extra,
-           coalesce((%(limits)s::bigint[])[width_bucket(
-               coalesce(event.input, 0)::bigint + coalesce(event.cache_read, 0)
-                   + coalesce(event.cache_write, 0) + coalesce(more.input, 0)::bigint - 1,
-               %(limits)s::bigint[])], 0) AS input_band,
+           {band} AS input_band,
            coalesce(event.reasoning > 0, more.reasoning, false) AS thinking,
            coalesce(more.attributes, '') AS attributes
     {segments}
@@ -193,26 +202,30 @@ EVENTS = """
     ) more ON event.extra IS NOT NULL
     {which}
 """
-_ALL = {"ordinals": "", "ordinal": "", "which": ""}
-_SOME = {"ordinals": "segment.ordinals, ", "ordinal": "ordinal, "}
+_TOLD_BAND = band("told.limits")
+_ALL = {"ordinals": "", "ordinal": "", "which": "", "band": _TOLD_BAND}
+_SOME = {"ordinals": "segment.ordinals, ", "ordinal": "ordinal, ", "band": _TOLD_BAND}
 
 # Keys first, in a statement of its own: what another worker is adding at the same moment is waited
 # for, and seen by the next statement. Everybody adds in one order, so nobody waits in a circle.
 _NAMES = "project_id, model, api_key, agent, region, service_class"
 _TOLD = "input_band, thinking, attributes"  # by the registers
+# Each by its whole key in the index, which the limit makes sure of: what the planner believes of a
+# few new batches has led it through all the keys of a band for each.
+_KNOWN = """SELECT one.id FROM metering_ratingkey AS one
+    WHERE (one.organization_id, one.project_id, one.model, one.api_key, one.agent, one.region,
+           one.service_class, one.input_band, one.thinking, one.attributes)
+        = (used.organization_id, attribution.project_id, attribution.model, attribution.api_key,
+           attribution.agent, attribution.region, attribution.service_class, used.input_band,
+           used.thinking, used.attributes)
+    LIMIT 1"""
 INTERN = """
     INSERT INTO metering_ratingkey (organization_id, {names}, {told})
     SELECT organization_id, {names}, {told}
     FROM (SELECT DISTINCT organization_id, attribution_id, {told} FROM ({events}) AS event) AS used
     JOIN metering_attribution attribution USING (organization_id)
-    WHERE attribution.id = used.attribution_id
-      AND NOT EXISTS (SELECT FROM metering_ratingkey known
-        WHERE (known.organization_id, known.project_id, known.model, known.api_key, known.agent,
-               known.region, known.service_class, known.input_band, known.thinking,
-               known.attributes)
-            = (used.organization_id, attribution.project_id, attribution.model, attribution.api_key,
-               attribution.agent, attribution.region, attribution.service_class, used.input_band,
-               used.thinking, used.attributes))
+    LEFT JOIN LATERAL ({known}) AS known ON true
+    WHERE attribution.id = used.attribution_id AND known.id IS NULL
     ORDER BY organization_id, {names}, {told}
     ON CONFLICT DO NOTHING
 """
@@ -243,13 +256,7 @@ SUMMED = """
         LEFT JOIN metering_attribution attribution
           ON attribution.organization_id = used.organization_id
          AND attribution.id = used.attribution_id
-        LEFT JOIN metering_ratingkey known
-          ON (known.organization_id, known.project_id, known.model, known.api_key, known.agent,
-              known.region, known.service_class, known.input_band, known.thinking,
-              known.attributes)
-           = (used.organization_id, attribution.project_id, attribution.model, attribution.api_key,
-              attribution.agent, attribution.region, attribution.service_class, used.input_band,
-              used.thinking, used.attributes)
+        LEFT JOIN LATERAL ({known}) AS known ON true
     ), named AS MATERIALIZED (
         SELECT organization_id, starts_at, key.id, register, sum(quantity) AS quantity
         FROM summed LEFT JOIN key USING ({key})
@@ -306,19 +313,25 @@ SUBTRACT = (
 _PARTS = {
     "names": _NAMES,
     "told": _TOLD,
+    "known": _KNOWN,
     "key": f"organization_id, attribution_id, {_TOLD}",
 }
-_BANDS: Parameters = {
-    "limits": list(bands.LIMITS),
-    **{attribute: list(telling) for attribute, telling in bands.ATTRIBUTES.items()},
-}
+TELLING: Parameters = {attribute: list(telling) for attribute, telling in bands.ATTRIBUTES.items()}
 
 
-def _add(cursor: CursorWrapper, segments: str, parameters: Parameters) -> None:
-    """Sum events into the readings; `segments` says which."""
-    events = EVENTS.format(segments=segments, **_ALL)
+def add(cursor: CursorWrapper, entering: Events, parameters: Parameters) -> None:
+    """Sum some events into the readings."""
+    _add(cursor, some_of(entering), parameters)
+
+
+def _add(cursor: CursorWrapper, events: str, parameters: Parameters) -> None:
     for statement in (INTERN, ADD):
-        cursor.execute(statement.format(events=events, **_PARTS), {**parameters, **_BANDS})
+        cursor.execute(statement.format(events=events, **_PARTS), {**parameters, **TELLING})
+
+
+def some_of(events: Events) -> str:
+    """The text of events with what decides their rating key."""
+    return EVENTS.format(segments=events.segments, which=events.which, **_SOME)
 
 
 class NotThere(Exception):
@@ -327,8 +340,8 @@ class NotThere(Exception):
 
 def subtract(cursor: CursorWrapper, leaving: Events, parameters: Parameters) -> None:
     """Take events out of the readings again."""
-    events = EVENTS.format(segments=leaving.segments, which=leaving.which, **_SOME)
-    cursor.execute(SUBTRACT.format(events=events, **_PARTS), {**parameters, **_BANDS})
+    statement = SUBTRACT.format(events=some_of(leaving), **_PARTS)
+    cursor.execute(statement, {**parameters, **TELLING})
     (whole,) = cursor.fetchone()
     if not whole:
         raise NotThere("some readings of what was voided or reverted are missing")
@@ -350,10 +363,12 @@ def apply(claim: Claim) -> None:
     with transaction.atomic(), connection.cursor() as cursor:
         alone = netting.concerned(cursor, parameters)
         netting.lock(cursor, claim.organization_ids, alone)
+        told = limits.newest(cursor)
+        parameters |= {"version": told.version, "limits": list(told.limits)}
         cursor.execute(APPLIED, parameters)
         if cursor.rowcount != len(claim):
             raise LeaseLost(f"{len(claim) - cursor.rowcount} of {len(claim)} batches are not ours")
-        _add(cursor, OURS, parameters)
+        _add(cursor, EVENTS.format(segments=OURS, **_ALL), parameters)
         if netting.concerned(cursor, parameters):  # perhaps only since we asked first
             subtract(cursor, netting.VOIDED, parameters)
 
@@ -427,15 +442,27 @@ def retry_failed(organization_id: int, batch_id: int) -> bool:
         return bool(cursor.rowcount == 1)
 
 
+TOLD_ANEW = """
+    UPDATE metering_ingestbatch SET limits_version = %(version)s
+    WHERE organization_id = %(organization_id)s AND applied_at IS NOT NULL
+      AND limits_version < %(version)s
+"""
+
+
 def rebuild(organization_id: int) -> None:
     """Make the organization's readings anew from its events: those ever applied, less what is out.
 
-    Waits for roll-ups under way, and they wait for it. Rating keys stay, so nothing else changes.
+    They are told apart by the limits of now. Waits for roll-ups under way, and they wait for it.
+    Rating keys stay, so nothing else changes.
     """
-    parameters: Parameters = {"organization_id": organization_id}
     with transaction.atomic(), connection.cursor() as cursor:
         netting.lock(cursor, [organization_id], alone=[organization_id])
+        parameters: Parameters = {
+            "organization_id": organization_id,
+            "version": limits.newest(cursor).version,
+        }
+        cursor.execute(TOLD_ANEW, parameters)
         for table in ("metering_reading", "metering_readinghour"):
             cursor.execute(f"DELETE FROM {table} WHERE organization_id = %s", [organization_id])  # noqa: S608
-        _add(cursor, netting.EVER_IN, parameters)
+        _add(cursor, EVENTS.format(segments=netting.EVER_IN, **_ALL), parameters)
         subtract(cursor, netting.OUT_BY_NOW, parameters)

@@ -88,9 +88,10 @@ class AllOrNothing(Exception):
 OPEN = """
     INSERT INTO metering_ingestbatch
         (organization_id, api_key_id, submitted, accepted, duplicate, conflict, rejected,
-         backfill_id, state)
+         occurred_first, occurred_last, backfill_id, state)
     VALUES (%(organization_id)s, %(api_key_id)s, %(submitted)s, %(unique)s,
-            %(submitted)s - %(unique)s - %(rejected)s, 0, %(rejected)s, %(backfill_id)s,
+            %(submitted)s - %(unique)s - %(rejected)s, 0, %(rejected)s,
+            %(occurred_first)s, %(occurred_last)s, %(backfill_id)s,
             CASE WHEN %(backfill_id)s::bigint IS NULL THEN 'pending' ELSE 'held' END)
     RETURNING id, received_at
 """
@@ -237,6 +238,7 @@ class _Batch:
                 [source_id for source_id, _ in self.identities],
                 [packed for _, packed in self.identities],
                 self._columns([True] * len(self.incoming)),
+                *self._moments(),
             ),
             rejected=self.rejected,
             backfill_id=self.backfill_id,
@@ -289,6 +291,7 @@ class _Batch:
 
     def _open(self) -> None:
         """Write the batch down as if all of it were new."""
+        first, last = self._moments()
         row = self.connection.execute(
             OPEN,
             {
@@ -297,11 +300,20 @@ class _Batch:
                 "submitted": len(self.incoming) + self.rejected,
                 "unique": len(self.ordered),
                 "rejected": self.rejected,
+                "occurred_first": first,
+                "occurred_last": last,
                 "backfill_id": self.backfill_id,
             },
         ).fetchone()
         assert row is not None
         self.batch_id, self.received_at = row
+
+    def _moments(self) -> tuple[datetime | None, datetime | None]:
+        """When the first and the last of its events happened."""
+        instants = [
+            item.event.occurred_at for item in self.incoming if isinstance(item.event, UsageEvent)
+        ]
+        return min(instants, default=None), max(instants, default=None)
 
     def _insert_keys(self) -> None:
         self.connection.execute(

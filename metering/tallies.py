@@ -48,10 +48,10 @@ TALLIES = """
         SELECT width_bucket(event.occurred_at, %(starts)s::timestamptz[]) - 1 AS slice,
                event.model, coalesce(event.region, '') AS region,
                coalesce(event.service_class, '') AS service_class,
-               coalesce((%(limits)s::bigint[])[width_bucket(
+               coalesce(told.limits[width_bucket(
                    coalesce(event.input, 0) + coalesce(event.cache_read, 0)
                        + coalesce(event.cache_write, 0) + coalesce(more.input, 0) - 1,
-                   %(limits)s::bigint[])], 0) AS input_band,
+                   told.limits)], 0) AS input_band,
                coalesce(event.reasoning, 0) > 0 AS thinking,
                coalesce(more.attributes, '') AS attributes,
                batch.state,
@@ -66,6 +66,7 @@ TALLIES = """
                event.input, event.cache_read, event.cache_write, event.output, event.reasoning,
                event.other
         FROM metering_ingestbatch batch
+        JOIN metering_inputlimits told ON told.version = batch.limits_version
         JOIN metering_event event
           ON event.organization_id = batch.organization_id AND event.batch_id = batch.id
          AND event.received_at = batch.received_at
@@ -127,7 +128,6 @@ def tallies(
         "end": end,
         "received_after": starts[0] - AHEAD_MAX,
         "seen_until": seen_until,
-        "limits": list(bands.LIMITS),
         **{attribute: list(telling) for attribute, telling in bands.ATTRIBUTES.items()},
     }
     found: dict[Kind, Tally] = {}

@@ -10,7 +10,7 @@ from celery import shared_task
 from django.db import connection, transaction
 from django.utils import timezone
 
-from metering import partitions, rejections, reverting, rollup
+from metering import partitions, rejections, retelling, reverting, rollup
 from metering.models import Heartbeat
 
 BUSY_S = 20.0  # then let others have the worker; whatever is left is found by the next ring
@@ -20,11 +20,16 @@ logger = logging.getLogger(__name__)
 
 @shared_task
 def apply_pending_batches() -> None:
-    """Add to the readings whatever is pending, and take out what was reverted, until nothing is
-    left or the time is up."""
+    """Add to the readings whatever is pending, take out what was reverted, and tell anew what has
+    to be told apart more finely, in turns, until nothing is left or the time is up."""
     stop_at = time.monotonic() + BUSY_S
-    while (rollup.apply_pending() or reverting.apply_reverts()) and time.monotonic() < stop_at:
+    while _take_turns() and time.monotonic() < stop_at:
         pass
+
+
+def _take_turns() -> bool:
+    """One step of each kind: no queue makes another wait for its end. False: nothing was left."""
+    return any([rollup.apply_pending(), reverting.apply_reverts(), retelling.step()])
 
 
 @shared_task

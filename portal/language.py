@@ -6,6 +6,8 @@ an English page gets English numbers, for there "1.234" and "1,234" must not sta
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from babel import Locale, UnknownLocaleError
 from django.http import HttpRequest
 from django.utils.translation import get_language
@@ -17,10 +19,13 @@ HEADER_LENGTH_MAX = 500
 
 def locale_of(request: HttpRequest | None) -> Locale:
     """The page's language, in the region the browser prefers among those that speak it."""
-    page = _locale(get_language() or "") or FALLBACK
-    if request is None:
-        return page
-    header = request.headers.get("Accept-Language", "")[:HEADER_LENGTH_MAX].lower()
+    header = request.headers.get("Accept-Language", "") if request else ""
+    return _preferred(get_language() or "", header[:HEADER_LENGTH_MAX].lower())
+
+
+@lru_cache(maxsize=1_000)  # a page asks once for each number on it
+def _preferred(language: str, header: str) -> Locale:
+    page = _locale(language) or FALLBACK
     for name, _ in parse_accept_lang_header(header):
         asked = _locale(name)
         if asked is not None and asked.language == page.language:

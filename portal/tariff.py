@@ -1,11 +1,10 @@
-"""The tariff, in words a buyer understands."""
+"""The tariff, in words and drawings a buyer understands."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import product
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -13,38 +12,32 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from accounts.permissions import Action
-from billing import catalog, costs, negotiations, subscriptions
-from billing.costs import PriceRow
-from billing.models import Tariff, TariffVersion
-from billing.rating.graduated import Graduated
-from billing.rating.price_series import PriceSeries
+from billing import catalog, costs, negotiations, subscriptions, terms_drawn
+from billing.models import Subscription, Tariff, TariffVersion
 from billing.rating.tariff import Terms
+from billing.terms_drawn import Priced
 from billing.terms_in_words import allowance_words, charge_sentences, modifier_sentences
-from portal import calculator, price_history, week
+from portal import calculator, price_groups, price_history, week
 from portal.calculator import RequestForm
 from portal.door import Entry, member_page
+from portal.price_groups import Prices
+
+FIND_MAX = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Prices:
-    """The price rows of the same models."""
-
-    models: str
-    rows: list[tuple[PriceRow, str]]  # and what the price is for, "1M tokens"
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """A tariff version as the page shows it."""
+class Announced:
+    """A tariff version to come, with the prices that differ from those before it."""
 
     version: TariffVersion
+    zone: str
     prices: list[Prices]
 
 
 @require_GET
 @member_page(Action.SEE_MONEY)
 def show(request: HttpRequest, entry: Entry) -> HttpResponse:
-    """The prices now and those announced, the week, and a calculator."""
+    """The prices now and those announced, drawn, the week, and a calculator."""
     now = timezone.now()
     subscription = subscriptions.current(entry.organization, now)
     version = catalog.version_at(subscription.tariff, now) if subscription else None
@@ -54,17 +47,21 @@ def show(request: HttpRequest, entry: Entry) -> HttpResponse:
     in_force = negotiations.terms_at(subscription, now)
     terms = in_force.terms if in_force else listed
     form = RequestForm(entry, now, request.GET.dict())
+    wanted = request.GET.get("find", "").strip()[:FIND_MAX]
+    zones = price_history.zones(subscription, terms)
+    agreed = negotiations.at(subscription, now)
     context = {
         "subscription": subscription,
         "tariff": subscription.tariff,
-        "current": _version(version, terms),
-        "announced": _announced(subscription.tariff, listed, now),
+        "version": version,
+        "version_zone": price_history.zone_of(version.valid_from, zones),
+        "prices": price_groups.listed(terms, _priced_so_far(subscription, terms, now), wanted),
+        "announced": _announced(subscription.tariff, listed, zones, now),
         "period": subscriptions.open_period(subscription, now),
         "allowances": [(one, allowance_words(one)) for one in terms.allowances],
         "modifiers": modifier_sentences(listed),  # what was negotiated is said as discounts
-        "charges": charge_sentences(terms),
-        "by_volume": any(isinstance(part.shape, Graduated) for part in terms.components),
-        "by_interval": any(isinstance(part.shape, PriceSeries) for part in terms.components),
+        "charges": _charges(terms, listed),
+        "shapes": {part.shape.NAME for part in terms.components},
         "week": week.strip(terms.calendar, now) if terms.calendar else None,
         "now": now,
         "form": form,
@@ -72,58 +69,37 @@ def show(request: HttpRequest, entry: Entry) -> HttpResponse:
         "currency": subscription.tariff.currency,
         "models": _named_models(terms),
         "classes": calculator.service_classes(terms),
-        "agreed": negotiations.at(subscription, now),
+        "agreed": agreed,
+        "agreed_zone": price_history.zone_of(agreed.valid_from, zones) if agreed else "",
         "discounts": costs.discount_sentences(negotiations.agreement_at(subscription, now)),
-        "history": price_history.of(subscription, now),
+        "history": price_history.of(subscription, listed, zones, now),
     }
     return render(request, "portal/tariff.html", context)
 
 
-def _version(version: TariffVersion, terms: Terms, known: Sequence[PriceRow] = ()) -> Version:
-    rows = [row for row in costs.price_table(terms) if row not in known]
-    return Version(version, _grouped(rows))
+def _priced_so_far(subscription: Subscription, terms: Terms, now: datetime) -> Mapping[str, Priced]:
+    """Where the open period stands; asked only where a drawing says it."""
+    if any(map(terms_drawn.has_steps, terms.components)):
+        return costs.priced_so_far(subscription, now)
+    return {}
 
 
-def _grouped(rows: Sequence[PriceRow]) -> list[Prices]:
-    """One group per models, and the first row that matches still applies: no row moves up past
-    one that may price the same usage."""
-    groups: list[Prices] = []
-    for row in rows:
-        rivals = (any(_rivals(row, other) for other, _ in group.rows) for group in groups)
-        barred = max((place for place, rival in enumerate(rivals) if rival), default=0)
-        same = (group for group in groups[barred:] if group.models == row.models)
-        group = next(same, None)
-        if group is None:
-            group = Prices(row.models, [])
-            groups.append(group)
-        group.rows.append((row, row.text.partition(" per ")[2]))
-    return groups
+def _charges(terms: Terms, listed: Terms) -> list[tuple[str, bool]]:
+    """A sentence for each charge, and whether it was negotiated."""
+    sentences = zip(terms.charges, charge_sentences(terms), strict=True)
+    return [(sentence, charge not in listed.charges) for charge, sentence in sentences]
 
 
-def _rivals(row: PriceRow, other: PriceRow) -> bool:
-    same_register = set(row.registers.split(", ")) & set(other.registers.split(", "))
-    pairs = product(row.models.split(", "), other.models.split(", "))
-    return bool(same_register) and any(_meet(*pair) for pair in pairs)
-
-
-def _meet(name: str, other: str) -> bool:
-    """Whether some model goes by both: names, beginnings ("qwen…") or any model at all."""
-    if name.startswith("any ") or other.startswith("any "):
-        return True
-    begins, other_begins = name.removesuffix("…"), other.removesuffix("…")
-    return (
-        name == other
-        or (name != begins and other_begins.startswith(begins))
-        or (other != other_begins and begins.startswith(other_begins))
-    )
-
-
-def _announced(tariff: Tariff, terms: Terms, now: datetime) -> list[Version]:
-    """The versions to come, each with the prices that differ from those before it."""
+def _announced(
+    tariff: Tariff, terms: Terms, zones: price_history.Zones, now: datetime
+) -> list[Announced]:
     versions, before = [], terms
     for later in _later(tariff, now):
         after = catalog.terms_of(later)
-        versions.append(_version(later, after, known=costs.price_table(before)))
+        known = costs.price_table(before)
+        rows = [row for row in costs.price_table(after) if row not in known]
+        zone = price_history.zone_of(later.valid_from, zones)
+        versions.append(Announced(later, zone, price_groups.grouped(rows)))
         before = after
     return versions
 

@@ -102,7 +102,9 @@ def is_single(body: bytes) -> bool:
 class Plain(Sequence[UsageEvent]):
     """Good events as columns; as events only for whoever looks at one of them."""
 
-    __slots__ = ("_events", "ids", "labels", "packed", "sessions", "times", "usages")
+    __slots__ = (
+        "_events", "first", "ids", "labels", "last", "packed", "sessions", "times", "usages",
+    )  # fmt: skip
 
     def __init__(
         self, wires: Sequence[Wire], body: bytes, earliest: datetime, latest: datetime
@@ -129,7 +131,11 @@ class Plain(Sequence[UsageEvent]):
             colons=keys + strings.count(":") + sum([one.colons for one in found]),
             hyphens=strings.count("-") + sum([one.hyphens for one in found]),
         )
-        self.times = _good_times(self.times, earliest, latest)
+        instants = _instants(self.times)
+        self.first, self.last = min(instants), max(instants)
+        if self.first < earliest or self.last > latest:
+            raise NotPlain
+        self.times = _in_utc(self.times, instants)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -149,8 +155,8 @@ class Plain(Sequence[UsageEvent]):
             columns = (self.ids, self.labels, self.times, self.usages, self.sessions)
             self._events = [
                 _make_event(
-                    (event_id, said.source, _instant(time), said.model, usage, said.project,
-                     said.api_key, said.agent, session, said.region, said.service_class)
+                    (event_id, said.source, datetime.fromisoformat(time), said.model, usage,
+                     said.project, said.api_key, said.agent, session, said.region, said.service_class)
                 )
                 for event_id, said, time, usage, session in zip(*columns, strict=True)
             ]  # fmt: skip
@@ -189,23 +195,21 @@ def _packed(ids: Sequence[str]) -> list[str]:
     return all_packed_hex(ids)
 
 
-def _good_times(times: list[str], earliest: datetime, latest: datetime) -> list[str]:
-    """When each happened, in UTC, as PostgreSQL reads it; all are looked at in one go."""
+def _instants(times: Sequence[str]) -> list[datetime]:
+    """When each happened; all are looked at in one go."""
     if not _TIMES.fullmatch("\n".join([*times, ""])):
         raise NotPlain
     try:
-        instants = list(map(datetime.fromisoformat, times))
+        return list(map(datetime.fromisoformat, times))
     except ValueError:
         raise NotPlain from None
-    if min(instants) < earliest or max(instants) > latest:
-        raise NotPlain
+
+
+def _in_utc(times: list[str], instants: Sequence[datetime]) -> list[str]:
+    """The times as PostgreSQL reads them."""
     if not [instant for instant in instants if instant.tzinfo is not UTC]:
         return times
     return [instant.astimezone(UTC).isoformat() for instant in instants]
-
-
-def _instant(time: str) -> datetime:
-    return datetime.fromisoformat(time)
 
 
 def _good_sessions(sessions: Iterable[Any]) -> list[str]:

@@ -108,6 +108,8 @@ def as_news(connection: Connection[Any], caller: Caller, plain: Plain) -> News |
             plain.sessions,
             plain.usages,
         ),
+        plain.first,
+        plain.last,
     )
 
 

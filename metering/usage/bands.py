@@ -2,16 +2,11 @@
 
 Readings are sums, and a price that depends on the size of each request cannot be taken from a sum.
 So the band of a request's whole input, cached tokens included, is part of its rating key: the
-largest limit that the input is above. A tariff's tiers must start at these limits; both the decimal
-and the binary reading of "128K" are here, because sellers do not say which they mean.
+largest limit that the input is above. The limits are rows (`metering.limits`), since tariffs extend
+them; attributes stand here, since each needs somebody to say which registers tell it.
 """
 
-from collections.abc import Mapping
-
-LIMITS = (
-    16_000, 16_384, 32_000, 32_768, 64_000, 65_536, 128_000, 131_072, 200_000, 204_800, 252_000,
-    256_000, 258_048, 262_144, 272_000, 278_528, 512_000, 524_288, 1_000_000, 1_048_576,
-)  # fmt: skip
+from collections.abc import Iterable, Mapping
 
 # What a price may ask of a request besides its size; the registers that tell, if above zero.
 ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
@@ -30,10 +25,10 @@ def is_input(register: str) -> bool:
     return register.startswith(("input", "cache_"))
 
 
-def band(usage: Mapping[str, int]) -> int:
+def band(usage: Mapping[str, int], limits: Iterable[int]) -> int:
     """The band of a request; its limit belongs to the band below: 32,000 is not above 32,000."""
     tokens = sum(quantity for register, quantity in usage.items() if is_input(register))
-    return max((limit for limit in LIMITS if limit < tokens), default=0)
+    return max((limit for limit in limits if limit < tokens), default=0)
 
 
 def attributes(usage: Mapping[str, int]) -> tuple[str, ...]:

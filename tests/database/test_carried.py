@@ -404,10 +404,10 @@ def test_charges_so_far_are_those_of_the_days_gone_by(acme: Organization) -> Non
 REFUSED = [
     ({"time_basis": "request_end"}, "occurred_at"),
     (
-        {"components": [{"code": "c", "models": ["*"], "registers": ["input"], "per": 1,
-                         "shape": "request_size", "tiers": [{"above": 0, "price": "1"},
-                                                            {"above": 33_000, "price": "2"}]}]},
-        "at an input of 33,000 tokens, and readings tell requests apart at 16,000, 16,384, 32,000",
+        {"components": [{"code": f"c{size}", "models": ["*"], "registers": ["input"], "per": 1,
+                         "shape": "flat", "price": "1", "when": {"input_above": size}}
+                        for size in range(1, 46)]},
+        "at 64 sizes of input at most, and there is no room for these: choose among 16,000, 16,384",
     ),
     (
         {"components": [{"code": "c", "models": ["*"], "registers": ["input"], "per": 1,

@@ -190,3 +190,11 @@ def test_a_version_tells_what_it_changed(tariff: Tariff, acme: Organization) -> 
     ]
     first = tariff.versions.get(number=1)
     assert [change.kind for change in catalog.changed_by(first)] == ["added"]
+
+
+def test_what_an_announced_version_changed_outlives_a_correction_before_it(tariff: Tariff) -> None:
+    announced = catalog.add_version(tariff, build.flat_document(price="2"), MARCH, JANUARY)
+    catalog.correct(tariff, build.flat_document(price="1.50"), JANUARY, JANUARY)
+    assert [change.sentence for change in catalog.changed_by(announced)] == [
+        "component all, price: 1.00 becomes 2 (+100.0%)."
+    ]

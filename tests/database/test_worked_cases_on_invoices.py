@@ -140,4 +140,4 @@ def test_the_books_balance_beside_charges_and_packages(
 def test_the_reference_lists_the_sizes_that_readings_tell_apart() -> None:
     page = (Path(__file__).parents[2] / "docs/reference/tariff.md").read_text()
     *most, last = (f"{size:,}" for size in readings.input_limits())
-    assert f"{', '.join(most)} or {last} |" in page
+    assert f"{', '.join(most)} and {last}." in " ".join(page.split())

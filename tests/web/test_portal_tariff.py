@@ -8,9 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from accounts.models import Organization, User
-from billing import catalog, costs, negotiations
+from billing import catalog, negotiations
 from billing.models import Tariff
-from portal.tariff import _grouped
 from tests import build
 from tests.conftest import NOW
 from tests.web.portal_acme import OCTOBER, at_now, signed_in, text_of
@@ -71,32 +70,6 @@ def test_a_buyer_reads_prices_steps_times_and_what_is_free(tariff: Tariff, bob: 
     assert "Input 1 to 5,000,000 in a billing period $2.00 per 1M tokens" in page
     assert "Input above 5,000,000 in a billing period $1.50 per 1M tokens" in page
     assert "This week" in page
-
-
-def priced(*parts: tuple[str, str, str]) -> list[costs.PriceRow]:
-    """(models, registers, price) of flat components, as rows of the price table."""
-    components = [
-        {
-            "code": f"part-{place}", "models": models.split(), "registers": registers.split(),
-            "shape": "flat", "per": 1, "price": price,
-        }
-        for place, (models, registers, price) in enumerate(parts)
-    ]  # fmt: skip
-    return costs.price_table({"currency": "USD", "components": components})
-
-
-def groups(rows: list[costs.PriceRow]) -> list[tuple[str, list[str]]]:
-    return [(group.models, [f"{row.price}" for row, _ in group.rows]) for group in _grouped(rows)]
-
-
-def test_the_rows_of_one_model_are_one_group() -> None:
-    rows = priced(("plus", "input", "1"), ("max", "input", "2"), ("plus", "output", "3"))
-    assert groups(rows) == [("plus", ["1", "3"]), ("max", ["2"])]
-
-
-def test_no_row_moves_up_past_one_that_applies_before_it() -> None:
-    rows = priced(("plus", "output", "1"), ("pl*", "input", "2"), ("plus", "input", "3"))
-    assert groups(rows) == [("plus", ["1"]), ("pl…", ["2"]), ("plus", ["3"])]
 
 
 def test_the_strip_of_the_week_can_be_heard(tariff: Tariff, bob: User) -> None:
@@ -196,7 +169,8 @@ def test_an_organization_sees_the_prices_it_negotiated(alice: User, tariff: Tari
     assert "You negotiated terms of your own (Letter of May)" in page
     assert "50% off the listed price of Output of any model." in page
     assert "negotiated:out" not in page
-    assert "discount out is new" in page
+    assert "New: 50% off the listed price of Output of any model." in page
+    assert "New: Input of small: 1.25 USD per 1M tokens." in page
     asked = f"{TARIFF}?model=small&input=1000000&output=1000000"
     assert "4.25" in text_of(signed_in(alice), asked)
 
@@ -216,8 +190,29 @@ def test_what_changed_in_the_prices_is_listed_from_when(alice: User, tariff: Tar
     later["components"][2]["price"] = "7.50"  # type: ignore[index]
     version = catalog.correct(tariff, later, NOW.replace(day=2, hour=0, minute=0, second=0), NOW)
     page = text_of(signed_in(alice), TARIFF)
-    assert "component out, price: 6 becomes 7.50 (+25.0%)." in page
-    assert str(version) in page
+    said = "Output of deep-…, small: 6.00 USD becomes 7.50 USD per 1M tokens (+25.0%)."
+    assert f"From Nov 2, 2026, 00:00 (UTC) in force {version} Published Nov 18, 2026" in page
+    assert said in page
+    assert "over cloud@1 Your prices began with this version." in page
+
+
+def test_a_version_to_come_is_listed_as_announced(alice: User, tariff: Tariff) -> None:
+    later = copy.deepcopy(DOCUMENT)
+    later["components"][2]["price"] = "7"  # type: ignore[index]
+    catalog.add_version(tariff, later, datetime(2027, 1, 1, tzinfo=UTC), NOW)
+    page = text_of(signed_in(alice), TARIFF)
+    assert "From Jan 1, 2027, 00:00 (UTC) announced cloud@2 Output of deep-…, small: 6.00" in page
+
+
+def test_a_version_that_was_over_before_the_subscription_began_is_not_listed(
+    acme: Organization, alice: User
+) -> None:
+    tariff = build.make_tariff(code="old")
+    catalog.add_version(tariff, build.flat_document(price="2"), OCTOBER - timedelta(days=9), NOW)
+    build.make_subscription(organization=acme, starts_at=OCTOBER, tariff=tariff)
+    page = text_of(signed_in(alice), TARIFF)
+    assert "old@1" not in page
+    assert "in force old@2 Your prices began with this version." in page
 
 
 def test_the_calculator_knows_the_tier_of_the_whole_request_and_every_factor(
@@ -247,3 +242,19 @@ def test_the_calculator_knows_the_tier_of_the_whole_request_and_every_factor(
     assert "30,000 at $1.00 per 1,000,000: tier 2 of 2, 2 listed, x 0.5 (batch) $0.03" in page
     assert "Standing charge (plan): 1.50 USD for each local day." in page
     assert "x 0.5 for what is served as batch (batch)." in page
+
+
+def test_each_version_is_told_beside_the_one_that_ends_where_it_begins(
+    alice: User, tariff: Tariff
+) -> None:
+    """A correction before an announced version is what that one will change from."""
+    announced, correction = copy.deepcopy(DOCUMENT), copy.deepcopy(DOCUMENT)
+    announced["components"][2]["price"] = "7"  # type: ignore[index]
+    correction["components"][2]["price"] = "5"  # type: ignore[index]
+    catalog.add_version(tariff, announced, datetime(2027, 1, 1, tzinfo=UTC), NOW)
+    catalog.correct(tariff, correction, NOW.replace(day=2, hour=0, minute=0, second=0), NOW)
+    page = text_of(signed_in(alice), TARIFF)
+    versions = page[page.index("What changed from which instant") :]
+    assert "cloud@2 Output of deep-…, small: 5.00 USD becomes 7.00 USD" in versions
+    assert "small: 6.00 USD becomes 5.00 USD" in versions
+    assert versions.count("Your prices began") == 1
