@@ -156,7 +156,8 @@ class Plain(Sequence[UsageEvent]):
             self._events = [
                 _make_event(
                     (event_id, said.source, datetime.fromisoformat(time), said.model, usage,
-                     said.project, said.api_key, said.agent, session, said.region, said.service_class)
+                     said.project, said.api_key, said.agent, session, said.region,
+                     said.service_class)
                 )
                 for event_id, said, time, usage, session in zip(*columns, strict=True)
             ]  # fmt: skip
