@@ -16,6 +16,7 @@ from console.entrance import staff_only
 from console.staff import exact
 
 SHOWN_MAX = 25
+UNKNOWN = "unknown"
 
 
 @require_GET
@@ -39,14 +40,14 @@ def margins(request: HttpRequest) -> HttpResponse:
 
 
 def _lines(row: Margin) -> list[tuple[ModelMargin, str, str, str]]:
-    """Each model with its revenue, cost and margin as people write them."""
+    """Each model with its revenue, cost and margin as people write them; never 0 for unknown."""
     currency = row.subscription.tariff.currency
     return [
         (
             model,
             exact(model.revenue, currency),
-            exact(model.cost, margin.CURRENCY),
-            exact(model.margin, margin.CURRENCY),
+            exact(model.cost, margin.CURRENCY) if model.is_costed else UNKNOWN,
+            exact(model.margin, margin.CURRENCY) if model.is_known else UNKNOWN,
         )
         for model in row.models
     ]

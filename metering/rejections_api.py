@@ -49,7 +49,9 @@ class RejectionsSerializer(serializers.Serializer[dict[str, Any]]):
     rejections = RejectionSerializer(many=True)
     next_cursor = serializers.CharField(allow_null=True)
     left_out_today = serializers.IntegerField(
-        help_text="rejected today (UTC) and not kept, because the day had no more room for it"
+        allow_null=True,
+        help_text="rejected today (UTC) and not kept, because the day had no more room for it; "
+        "counted for the organization as a whole, so null for a key of one project",
     )
 
 
@@ -111,8 +113,15 @@ class Rejections(APIView):
             "counts": rejections.counts(organization_id, window),
             "rejections": [RejectionSerializer(row).data for row in rows],
             "next_cursor": str(rows[-1].id) if len(rows) == limit else None,
-            "left_out_today": rejections.today(organization_id, timezone.now()).left_out,
+            "left_out_today": _left_out_today(machine),
         })  # fmt: skip
+
+
+def _left_out_today(machine: Machine) -> int | None:
+    """Of the whole organization: no key of one project is told what other projects sent."""
+    if machine.api_key.project_id is not None:
+        return None
+    return rejections.today(machine.organization.pk, timezone.now()).left_out
 
 
 class Replay(APIView):
