@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 
 from accounts.models import Organization
-from metering import backfills, readings, rollup, store
+from metering import backfills, held, readings, rollup
 from metering.tasks import apply_pending_batches
 from tests.conftest import NOW
 from tests.corrections import (
@@ -136,10 +136,10 @@ def test_nothing_comes_into_a_backfill_that_is_not_open(
 ) -> None:
     number = opened(acme)
     for organization, of in ((globex, number), (acme, number + 1)):
-        with pytest.raises(store.BackfillNotOpen):
+        with pytest.raises(held.BackfillNotOpen):
             send(database, organization, [event("a")], backfill_id=of)
     backfills.close(acme, number, now=NOW)
-    with pytest.raises(store.BackfillNotOpen):
+    with pytest.raises(held.BackfillNotOpen):
         send(database, acme, [event("a")], backfill_id=number)
     assert database.execute("SELECT count(*) FROM metering_ingestbatch").fetchone() == (0,)
 
