@@ -57,7 +57,7 @@ def test_a_revert_that_was_given_up_is_shown_and_taken_up_once(
     page = f"/console/pipeline/{cloud.organization_id}/2/revert/"
     with connection.cursor() as cursor:
         cursor.execute(
-            "UPDATE metering_ingestbatch SET state = 'reverting', attempts = 1,"
+            "UPDATE metering_ingestbatch SET state = 'reverting', backfill_id = 9, attempts = 1,"
             " last_error = 'readings are missing' WHERE id = 2"
         )
     shown = text(operator.get("/console/pipeline/"))
