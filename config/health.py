@@ -10,6 +10,7 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models.functions import Now
 from django.http import HttpRequest, JsonResponse
+from django.views.decorators.http import require_safe
 
 from config.celery import app
 from metering.models import Heartbeat
@@ -17,11 +18,13 @@ from metering.models import Heartbeat
 HEARTBEAT_AGE_MAX = timedelta(seconds=30)
 
 
+@require_safe
 def healthz(request: HttpRequest) -> JsonResponse:
     """Alive: this process answers. Asks nobody else."""
     return JsonResponse({"status": "alive"})
 
 
+@require_safe
 def readyz(request: HttpRequest) -> JsonResponse:
     """Ready: database, migrations, broker and a background worker, each by itself."""
     checks = {
