@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import datetime
 
 from django.db import transaction
@@ -14,11 +15,13 @@ from django.db.models.functions import Least
 
 from accounts import audit
 from accounts.models import User
-from billing import issuing, subscriptions
+from billing import issuing, negotiations, passing_on, pricing, subscriptions
 from billing.documents import Documents
 from billing.drafting import draft, owed, write_draft
+from billing.earlier import PeriodOf, may_have_changed
 from billing.explaining import explain
 from billing.models import Invoice, Subscription
+from billing.passing_on import CostUnknown
 from billing.rating.period import Period
 from metering import readings
 
@@ -90,11 +93,14 @@ def close_period(subscription_id: int, now: datetime) -> list[Invoice]:
     Running it twice, or on many connections at once, issues each of them once.
     """
     issued: list[Invoice] = []
-    while invoice := _close_next(subscription_id, now):
-        issued.append(invoice)
-        next_close_at = invoice.subscription.next_close_at
-        if next_close_at is None or next_close_at > now:
-            break
+    try:
+        while invoice := _close_next(subscription_id, now):
+            issued.append(invoice)
+            next_close_at = invoice.subscription.next_close_at
+            if next_close_at is None or next_close_at > now:
+                break
+    except CostUnknown as unknown:
+        log.info("subscription %s: a period waits for %s", subscription_id, unknown)
     return issued
 
 
@@ -105,7 +111,18 @@ def waiting_for(subscription: Subscription, now: datetime) -> str | None:
     open_periods = _open(subscription, documents, now)
     if not _closable(subscription, open_periods, now):
         return None
-    return _obstacle(subscription, siblings, open_periods[0], documents, now)
+    period = open_periods[0]
+    return _obstacle(subscription, siblings, period, documents, now) or _unknown_costs(
+        [(subscription, period), *may_have_changed(subscription, period, documents)]
+    )
+
+
+def _unknown_costs(periods: Sequence[PeriodOf]) -> str | None:
+    """What a document of these periods would be refused for; closing finds it while it drafts."""
+    if not any(map(passing_on.is_asked_for, negotiations.terms_in_each(periods))):
+        return None
+    unknown = {one for metered in pricing.meter(periods) for one in metered.unknown_costs}
+    return str(CostUnknown(unknown)) if unknown else None
 
 
 @transaction.atomic

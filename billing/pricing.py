@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
-from billing import basis, earlier, negotiations
+from billing import basis, costing, earlier, negotiations, passing_on
+from billing.costing import Costs
 from billing.earlier import Earlier, PeriodOf
 from billing.models import Subscription
+from billing.passing_on import CostUnknown, PassedOn, Unknown, passed_on
 from billing.rating.bill import charged
 from billing.rating.charge import Facts
 from billing.rating.commitment import Commitment
@@ -41,6 +44,7 @@ class Metered:
     stretches: Sequence[PricedTerms]
     usage: Sequence[Usage]
     facts: Facts
+    costs: Costs | None = None  # upstream, where they are passed on
 
     @property
     def currency(self) -> str:
@@ -66,6 +70,7 @@ class Metered:
         ending = self._terms_ending() if until is None else {}
         facts = replace(
             self.facts,
+            provider_costs=self._passed_on(until).costs,
             requests=sum(item.quantity for item in self.usage if item.register == REQUESTS),
             terms_ending=frozenset(ending),
             spent_before_minor={
@@ -76,9 +81,20 @@ class Metered:
         return charged(rated, stretches, facts)
 
     def lines(self, past: Earlier) -> list[RatedLine]:
-        """Everything the period costs, as its document says it."""
+        """Everything the period costs, as its document says it. CostUnknown where it cannot."""
+        if unknown := self.unknown_costs:
+            raise CostUnknown(unknown)
         rated = self.rated(past)
         return rated + self.charged(rated, past)
+
+    @property
+    def unknown_costs(self) -> set[Unknown]:
+        """What is passed on at a cost that is not known, and counts as nothing so far."""
+        return self._passed_on(None).unknown
+
+    def _passed_on(self, until: datetime | None) -> PassedOn:
+        used = [item for item in self.usage if until is None or item.end <= until]
+        return passed_on(self.stretches, used, self.costs)
 
     @property
     def looks_back(self) -> bool:
@@ -117,15 +133,22 @@ def _meter_under(
     slices = [
         (index, piece)
         for index, stretches in enumerate(terms)
+        for cuts in [_cuts(stretches, cut)]
         for segment in segments(stretches)
-        for piece in _pieces(segment, cut)
+        for piece in _pieces(segment, cuts)
     ]
     usage: list[list[Usage]] = [[] for _ in periods]
     for found in readings.usage_in(organization_id, [piece for _, piece in slices]):
         index, piece = slices[found.slice]
         usage[index].append(_usage(piece, found))
     return [
-        Metered(*of_period, stretches, used, basis.facts(*of_period, stretches))
+        Metered(
+            *of_period,
+            stretches,
+            used,
+            basis.facts(*of_period, stretches),
+            passing_on.costs_for(stretches, used),
+        )
         for of_period, stretches, used in zip(periods, terms, usage, strict=True)
     ]
 
@@ -188,12 +211,18 @@ def _before(stretches: Sequence[PricedTerms], until: datetime) -> list[PricedTer
     ]
 
 
-def _pieces(segment: Segment, cut: datetime | None) -> Iterator[readings.Slice]:
-    if cut is not None and segment.start < cut < segment.end:
-        yield readings.Slice(segment.start, cut)
-        yield readings.Slice(cut, segment.end)
-    else:
-        yield readings.Slice(segment.start, segment.end)
+def _cuts(stretches: Sequence[PricedTerms], cut: datetime | None) -> list[datetime]:
+    """Where usage is told apart though no price changes: a page asks, or an upstream cost does."""
+    cuts = {cut} if cut is not None else set()
+    if passing_on.is_asked_for(stretches):
+        cuts |= {*costing.changes_in(Period(stretches[0].period.start, stretches[-1].period.end))}
+    return sorted(cuts)
+
+
+def _pieces(segment: Segment, cuts: Sequence[datetime]) -> Iterator[readings.Slice]:
+    inside = [cut for cut in cuts if segment.start < cut < segment.end]
+    for start, end in pairwise([segment.start, *inside, segment.end]):
+        yield readings.Slice(start, end)
 
 
 def _usage(piece: readings.Slice, found: readings.SliceUsage) -> Usage:

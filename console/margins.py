@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from billing import margin, subscriptions, unpriced
+from billing.costing import CURRENCY
 from billing.margin import Margin, ModelMargin
 from billing.models import Subscription
 from console.entrance import staff_only
@@ -45,8 +46,8 @@ def _lines(row: Margin) -> list[tuple[ModelMargin, str, str, str]]:
         (
             model,
             exact(model.revenue, currency),
-            exact(model.cost, margin.CURRENCY),
-            exact(model.margin, margin.CURRENCY),
+            exact(model.cost, CURRENCY),
+            exact(model.margin, CURRENCY),
         )
         for model in row.models
     ]

@@ -23,6 +23,7 @@ from billing.allowance import QuotaRefused
 from billing.catalog import TariffRefused
 from billing.feeds.listing import FeedRefused
 from billing.invoicing import InvoiceRefused, PeriodsDoNotTile
+from billing.passing_on import CostUnknown
 from billing.rating.tariff import TariffInvalid
 from billing.subscriptions import SubscriptionRefused
 from billing.upstream import CostRefused
@@ -37,6 +38,7 @@ REFUSALS = (
     PeriodsDoNotTile,
     QuotaRefused,
     CostRefused,
+    CostUnknown,
     FeedRefused,
 )
 
