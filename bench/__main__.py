@@ -59,14 +59,22 @@ def measure(stack: ExitStack, rounds: int) -> tuple[list[Result], str]:
     import psycopg
     from django.db import connection
 
-    from bench import closing, door, plain_django, raw_copy, single_events, storage, what_if
+    from bench import (
+        closing,
+        door,
+        freshness,
+        plain_django,
+        raw_copy,
+        single_events,
+        storage,
+        what_if,
+    )
     from metering.ingest import pool
 
-    organization_id, key = organization()
+    bench, key = organization()
     with connection.schema_editor() as editor:
         editor.create_model(plain_django.PlainEvent)
-    stack.callback(connection.close_pool)
-    stack.callback(connection.close)
+    stack.callback(scratch.disconnect)
     watcher = stack.enter_context(psycopg.connect(pool.conninfo(), autocommit=True))
     own = stack.enter_context(psycopg.connect(pool.conninfo(), autocommit=True))
     own.execute(raw_copy.CREATE)
@@ -77,12 +85,12 @@ def measure(stack: ExitStack, rounds: int) -> tuple[list[Result], str]:
     def take(way: str) -> tuple[Callable[[], Any], int]:
         chosen = list(islice(supply, BATCHES[way]))
         if way == "copy":
-            texts = [raw_copy.render(batch, organization_id) for batch in chosen]
-            return lambda: [raw_copy.copy(own, text) for text in texts], len(chosen)
+            texts = [raw_copy.render(batch, bench.pk) for batch in chosen]
+            return lambda: raw_copy.copy(own, texts), len(chosen)
         if way == "http":
             bodies = [batches.as_json(batch) for batch in chosen]
             return lambda: senders.send(bodies), len(chosen)
-        return lambda: [plain_django.take(batch, organization_id) for batch in chosen], len(chosen)
+        return lambda: plain_django.take(chosen, bench.pk), len(chosen)
 
     clock = scratch.CoreClock(watcher, door_pid)
     runs: dict[str, list[Run]] = {way: [] for way in WAYS}
@@ -95,6 +103,7 @@ def measure(stack: ExitStack, rounds: int) -> tuple[list[Result], str]:
     results = [*_compared(runs), *alone(supply)]
     results += storage.sizes(own, len(runs["http"]) * BATCHES["http"] * batches.EVENTS)
     results += backlogged(runs["http"], lambda: take("http")[0])
+    results += freshness.measure(statistics.median(run.per_s for run in runs["http"][1:]))
     results += [*closing.measure(clock), *what_if.measure(clock)]
     results += single_events.compared(port, key)
     (version,) = watcher.execute("SHOW server_version").fetchone() or ("?",)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 from django.db import connection
 
@@ -134,7 +135,7 @@ def subscribed(number: int, *, keys: int, step: str, end: datetime = OCTOBER) ->
     Project.objects.bulk_create(
         Project(organization=one, slug="default", name="Default") for one in organizations
     )
-    parameters = {
+    parameters: dict[str, Any] = {
         "organizations": [one.pk for one in organizations],
         "keys": keys,
         "models": MODELS,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, ClassVar
 
 from django.db import models
 from rest_framework import serializers
@@ -30,6 +31,8 @@ class PlainEvent(models.Model):
     output = models.BigIntegerField(default=0)
     reasoning = models.BigIntegerField(default=0)
 
+    objects: ClassVar[models.Manager[PlainEvent]] = models.Manager()
+
     class Meta:
         app_label = "metering"
         db_table = "bench_plain_event"
@@ -49,7 +52,7 @@ class UsageSerializer(serializers.Serializer[Any]):
 
 class EventSerializer(serializers.Serializer[Any]):
     id = serializers.CharField(max_length=128)
-    source = serializers.CharField(max_length=128)
+    source = serializers.CharField(max_length=128)  # type: ignore[assignment]  # a field's own
     occurred_at = serializers.DateTimeField()
     project = serializers.SlugField(max_length=63)
     model = serializers.CharField(max_length=128)
@@ -61,8 +64,13 @@ class EventSerializer(serializers.Serializer[Any]):
     usage = UsageSerializer()
 
 
-def take(events: list[Event], organization_id: int) -> None:
-    """What a view would do with a parsed body; no HTTP, no key: in its favour."""
+def take(batches: Iterable[list[Event]], organization_id: int) -> None:
+    """What a view would do with each parsed body; no HTTP, no key: in its favour."""
+    for events in batches:
+        _take(events, organization_id)
+
+
+def _take(events: list[Event], organization_id: int) -> None:
     serializer = EventSerializer(data=events, many=True)
     serializer.is_valid(raise_exception=True)
     rows = []

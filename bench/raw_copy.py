@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import psycopg
@@ -44,7 +45,8 @@ def render(events: list[Event], organization_id: int) -> bytes:
     return ("\n".join(rows) + "\n").encode()
 
 
-def copy(own: psycopg.Connection[Any], text: bytes) -> None:
-    """One batch, one transaction, on disk before it returns."""
-    with own.cursor() as cursor, cursor.copy(COPY) as sink:
-        sink.write(text)
+def copy(own: psycopg.Connection[Any], texts: Iterable[bytes]) -> None:
+    """Each batch a transaction of its own, on disk before it returns."""
+    for text in texts:
+        with own.cursor() as cursor, cursor.copy(COPY) as sink:
+            sink.write(text)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench import batches, scratch
+
+if TYPE_CHECKING:
+    from accounts.models import Organization
 
 
 class Run(NamedTuple):
@@ -30,20 +33,10 @@ def run(way: str, act: Callable[[], Any], count: int, clock: scratch.CoreClock) 
     return Run(events / took_s, events / database_s, events / (database_s + receiver_s))
 
 
-def organization() -> tuple[int, str]:
-    """Organization 1 of the scratch database, its default project, and a key that may send."""
-    from django.conf import settings
+def organization(slug: str = "bench") -> tuple[Organization, str]:
+    """An organization of the scratch database, its default project, and a key that may send."""
+    from tests import build
 
-    from accounts import keys
-    from accounts.models import ApiKey, Organization, Project
-
-    organization = Organization.objects.create(
-        name="Bench", slug="bench", currency="USD", zone="UTC"
-    )
-    Project.objects.create(organization=organization, slug="default", name="Default")
-    new = keys.make(settings.KEY_PEPPER)
-    ApiKey.objects.create(
-        organization=organization, name="bench", prefix=new.prefix, digest=new.digest,
-        scopes=["ingest"],
-    )  # fmt: skip
-    return organization.pk, new.text
+    made = build.make_organization(name=slug.title(), slug=slug)
+    _, key = build.make_key(organization=made, scopes=("ingest",))
+    return made, key

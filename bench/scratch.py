@@ -43,6 +43,17 @@ def _drop(own: psycopg.Connection[Any], name: str) -> None:
     raise RuntimeError(f"the scratch database {name} is still in use; drop it by hand")
 
 
+def disconnect() -> None:
+    """End the application's own sessions, those its pool keeps as well."""
+    from django.db import connections
+    from django.db.backends.postgresql.base import DatabaseWrapper
+
+    for connection in connections.all(initialized_only=True):
+        connection.close()
+        if isinstance(connection, DatabaseWrapper):
+            connection.close_pool()
+
+
 class CoreClock:
     """Processor seconds spent on this database: by its sessions, and by the application."""
 

@@ -21,8 +21,8 @@ from billing.drafting import draft, owed, write_draft
 from billing.earlier import PeriodOf, may_have_changed
 from billing.explaining import explain
 from billing.models import Invoice, Subscription
-from billing.passing_on import CostUnknown
 from billing.rating.period import Period
+from billing.waiting import CostUnknown, NotToldApart, NotYet
 from metering import readings
 
 __all__ = [
@@ -37,8 +37,6 @@ __all__ = [
     "void",
     "waiting_for",
 ]
-
-NOT_TOLD_APART = "readings that are summed anew, for prices by the size of each request"
 
 log = logging.getLogger(__name__)
 
@@ -99,8 +97,8 @@ def close_period(subscription_id: int, now: datetime) -> list[Invoice]:
             next_close_at = invoice.subscription.next_close_at
             if next_close_at is None or next_close_at > now:
                 break
-    except CostUnknown as unknown:
-        log.info("subscription %s: a period waits for %s", subscription_id, unknown)
+    except NotYet as reason:
+        log.info("subscription %s: a period waits for %s", subscription_id, reason)
     return issued
 
 
@@ -112,13 +110,16 @@ def waiting_for(subscription: Subscription, now: datetime) -> str | None:
     if not _closable(subscription, open_periods, now):
         return None
     period = open_periods[0]
-    return _obstacle(subscription, siblings, period, documents, now) or _unknown_costs(
+    return _obstacle(subscription, siblings, period, documents, now) or _why_not_yet(
         [(subscription, period), *may_have_changed(subscription, period, documents)]
     )
 
 
-def _unknown_costs(periods: Sequence[PeriodOf]) -> str | None:
-    """What a document of these periods would be refused for; closing finds it while it drafts."""
+def _why_not_yet(periods: Sequence[PeriodOf]) -> str | None:
+    """Why no document of these periods can be made; closing finds it while it drafts."""
+    last = max(period.end for _, period in periods)
+    if readings.is_being_told_apart(periods[0][0].organization_id, last):
+        return str(NotToldApart())
     if not any(map(passing_on.is_asked_for, negotiations.terms_in_each(periods))):
         return None
     unknown = {one for metered in pricing.meter(periods) for one in metered.unknown_costs}
@@ -141,10 +142,6 @@ def _close_next(subscription_id: int, now: datetime) -> Invoice | None:
         log.info("%s: period until %s waits for %s", subscription, period.end, obstacle)
         return None
     invoice = write_draft(subscription, period, documents)
-    if readings.is_being_told_apart(subscription.organization_id, period.end):
-        log.info("%s: period until %s waits for %s", subscription, period.end, NOT_TOLD_APART)
-        transaction.set_rollback(True)  # prices were published since we looked, and are on it
-        return None
     _set_next_close(subscription, later, now)
     issuing.freeze(invoice, now)
     return invoice
@@ -199,8 +196,6 @@ def _obstacle(
         )
     if left.pending:
         return f"batches received before {until.isoformat()} that are not in the readings yet"
-    if readings.is_being_told_apart(subscription.organization_id, period.end):
-        return NOT_TOLD_APART
     return None
 
 

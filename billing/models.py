@@ -19,6 +19,7 @@ from accounts.models import Organization, Project
 from billing.book import NegotiatedTerms, PriceProposal
 from billing.costbook import CatalogModel, CostImport, CostProposal, ModelAlias, ProviderCost
 from billing.instants import InstantRange
+from billing.rerated import ReratingItem, ReratingJob
 
 __all__ = [
     "CatalogModel",
@@ -34,6 +35,8 @@ __all__ = [
     "ProviderCost",
     "Quota",
     "QuotaAlert",
+    "ReratingItem",
+    "ReratingJob",
     "Subscription",
     "Tariff",
     "TariffVersion",

@@ -19,19 +19,7 @@ from billing.rating.pass_through import PassThrough
 from billing.rating.period import Period
 from billing.rating.scope import REQUESTS, matching
 from billing.rating.usage import PricedTerms, Usage
-
-Unknown = tuple[str, str]  # a model and a register
-
-
-class CostUnknown(ValueError):
-    """Usage is passed on at a cost that nobody has approved: its period has no document yet."""
-
-    def __init__(self, unknown: Iterable[Unknown]) -> None:
-        named = ", ".join(f"{register} of {model}" for model, register in sorted(unknown))
-        super().__init__(
-            f"upstream costs that are passed on and not known ({named}): approve them, or price "
-            "these with components"
-        )
+from billing.waiting import Unknown
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from billing import basis, costing, earlier, negotiations, passing_on
 from billing.costing import Costs
 from billing.earlier import Earlier, PeriodOf
 from billing.models import Subscription
-from billing.passing_on import CostUnknown, PassedOn, Unknown, passed_on
+from billing.passing_on import PassedOn, passed_on
 from billing.rating.bill import charged
 from billing.rating.charge import Facts
 from billing.rating.commitment import Commitment
@@ -32,6 +32,7 @@ from billing.rating.rate import (
     shares,
 )
 from billing.rating.scope import REQUESTS
+from billing.waiting import CostUnknown, NotToldApart, Unknown
 from metering import readings
 
 
@@ -81,9 +82,7 @@ class Metered:
         return charged(rated, stretches, facts)
 
     def lines(self, past: Earlier) -> list[RatedLine]:
-        """Everything the period costs, as its document says it. CostUnknown where it cannot."""
-        if unknown := self.unknown_costs:
-            raise CostUnknown(unknown)
+        """Everything the period costs, as far as it is known."""
         rated = self.rated(past)
         return rated + self.charged(rated, past)
 
@@ -154,12 +153,35 @@ def _meter_under(
 
 
 def lines_of(periods: Sequence[PeriodOf]) -> list[list[RatedLine]]:
-    """What each of an organization's periods costs, in the order given."""
-    chain = meter(periods)
+    """What each of an organization's periods costs, in the order given, as documents say it.
+
+    NotYet while that cannot be said.
+    """
+    found = meter(periods)
+    lines = _lines(periods, found)
+    _refuse_what_is_not_known(found)
+    return lines
+
+
+def lines_as_known(periods: Sequence[PeriodOf]) -> list[list[RatedLine]]:
+    """The same as far as it is known, for pages."""
+    return _lines(periods, meter(periods))
+
+
+def _lines(periods: Sequence[PeriodOf], chain: list[Metered]) -> list[list[RatedLine]]:
     if any(one.looks_back for one in chain):
-        chain += meter(earlier.before(periods))
+        chain = chain + meter(earlier.before(periods))
     found = _one_after_another(periods[0][0].organization_id, chain).added
     return [found[period.start] for _, period in periods]
+
+
+def _refuse_what_is_not_known(found: Sequence[Metered]) -> None:
+    """Asked last: whoever has seen new prices sees what is summed anew for them."""
+    if unknown := {one for metered in found for one in metered.unknown_costs}:
+        raise CostUnknown(unknown)
+    last = max(metered.period.end for metered in found)
+    if readings.is_being_told_apart(found[0].subscription.organization_id, last):
+        raise NotToldApart
 
 
 def lines_under(
@@ -168,10 +190,11 @@ def lines_under(
     """What each of an organization's periods would cost under other terms, one list for each.
 
     Grants that are given once and commitments look at these periods alone: before them there was
-    no such tariff.
+    no such tariff. NotYet while that cannot be said.
     """
     chain = _meter_under(periods, terms)
     found = _one_after_another(periods[0][0].organization_id, chain).added
+    _refuse_what_is_not_known(chain)
     return [found[period.start] for _, period in periods]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 from django.utils import timezone
 
-from billing import allowance, invoicing
+from billing import allowance, invoicing, rerating
 
 
 @shared_task
@@ -19,6 +19,19 @@ def close_due_periods() -> None:
 def close_period(subscription_id: int) -> None:
     """Close what is due of one subscription."""
     invoicing.close_period(subscription_id, now=timezone.now())
+
+
+@shared_task
+def continue_reratings() -> None:
+    """Find the re-ratings that lost their worker; one task each."""
+    for job_id in rerating.waiting(now=timezone.now()):
+        work_rerating.delay(job_id)
+
+
+@shared_task
+def work_rerating(job_id: int) -> None:
+    """Do what is left of one re-rating, organization by organization."""
+    rerating.work(job_id, timezone.now)
 
 
 @shared_task

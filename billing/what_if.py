@@ -25,6 +25,7 @@ from billing.rating.period import Period, day_of
 from billing.rating.rate import PricedTerms
 from billing.rating.tariff import Terms, parse
 from billing.read_only import read_only
+from billing.waiting import NotYet
 from metering import readings
 
 DOCUMENT = "document@0"  # what a document that is no version goes by on the lines
@@ -144,12 +145,16 @@ def _refuse_what_is_not_told_apart(
 
 
 def _compared(whose: Organization, periods: list[PeriodOf], other: Alternative) -> Compared:
-    new = pricing.lines_under(periods, other.in_each([period for _, period in periods]))
+    try:
+        old = pricing.lines_of(periods)
+        new = pricing.lines_under(periods, other.in_each([period for _, period in periods]))
+    except NotYet as reason:
+        raise TariffRefused(f"{whose} waits for {reason}.") from reason
     return Compared(
         organization=whose,
         currency=other.currency,
         periods=len(periods),
-        old_minor=_printed(pricing.lines_of(periods), other.currency),
+        old_minor=_printed(old, other.currency),
         new_minor=_printed(new, other.currency),
         unpriced=sum(
             line.quantity for lines in new for line in lines if line.component == UNPRICED

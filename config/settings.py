@@ -230,6 +230,11 @@ INVOICE_DUE_DAYS = env.int("INVOICE_DUE_DAYS", default=14)
 PRICE_JUMP_FACTOR = env.int("PRICE_JUMP_FACTOR", default=10)
 if PRICE_JUMP_FACTOR < 1:
     raise ImproperlyConfigured("PRICE_JUMP_FACTOR must be 1 or more; 1 is a second person always.")
+# What a re-rating gives back and charges may come to so many whole units of a currency before it
+# takes a second person.
+RERATING_ALONE_MAX = env.int("RERATING_ALONE_MAX", default=1_000)
+if RERATING_ALONE_MAX < 0:
+    raise ImproperlyConfigured("RERATING_ALONE_MAX must be 0 or more; 0 is a second person always.")
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"

@@ -21,8 +21,8 @@ from accounts.models import User
 from accounts.refusals import Refusal
 from billing import invoicing, subscriptions
 from billing.models import Invoice, InvoiceLine, Subscription
-from billing.passing_on import CostUnknown
 from billing.rating.period import Period
+from billing.waiting import NotYet
 from console.entrance import may_act, staff_only
 from console.staff import money, unit_price
 from console.steps import ask
@@ -120,7 +120,7 @@ def periods_due(subscription: Subscription, now: datetime) -> list[Period]:
 def _previews(subscription: Subscription, periods: Sequence[Period]) -> list[Preview]:
     """What each would cost, up to the first of which some cost is not known yet."""
     found: list[Preview] = []
-    with suppress(CostUnknown):
+    with suppress(NotYet):
         for period in periods:
             found += [preview(subscription, period)]
     return found

@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils.html import format_html_join
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateTimeFilter
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
@@ -20,6 +21,15 @@ from console.staff import ReadOnlyInline, StaffAdmin, link, money, unit_price
 from console.steps import ReasonForm, ask
 
 _PARTY = ("name", "address_line1", "address_line2", "postal_code", "city", "country", "tax_id")
+
+VOID_INVOICE = (
+    "Its number stays and reads void, and so do those of the notes that correct it. Its period is "
+    "due again, and is billed by a new document with what it costs then."
+)
+VOID_NOTE = (
+    "Its number stays and reads void. What it gave back or charged is a difference again: it comes "
+    "with the next invoice, or with a re-rating."
+)
 
 
 class LineInline(ReadOnlyInline):
@@ -42,13 +52,15 @@ class LineInline(ReadOnlyInline):
 
 @admin.register(Invoice)
 class InvoiceAdmin(StaffAdmin):
-    """What a period costs, less what earlier invoices carry."""
+    """What a period costs, less what earlier documents carry; and the notes that correct it."""
 
     list_display = (
-        "__str__", "organization_link", "shown_status", "period", "total", "issued_at", "due_at",
+        "__str__", "kind", "organization_link", "shown_status", "period", "total", "issued_at",
+        "due_at",
     )  # fmt: skip
     list_select_related = ("organization",)
     list_filter = (
+        ("kind", ChoicesDropdownFilter),
         ("status", ChoicesDropdownFilter),
         "currency",
         ("period_end", RangeDateTimeFilter),
@@ -57,12 +69,16 @@ class InvoiceAdmin(StaffAdmin):
     search_fields = ("number", "organization__name", "organization__slug")
     date_hierarchy = "period_end"
     fields = (
-        ("number", "shown_status"), ("organization", "subscription"),
+        ("number", "kind", "shown_status"), ("shown_corrects", "shown_notes"),
+        ("organization", "subscription"),
         ("period_start", "period_end"), "zone", ("subtotal", "tax", "total"),
         ("issued_at", "due_at"), ("voided_at", "void_reason"), "replaces", "shown_buyer",
         "shown_seller",
     )  # fmt: skip
-    readonly_fields = ("shown_status", "subtotal", "tax", "total", "shown_buyer", "shown_seller")
+    readonly_fields = (
+        "shown_status", "shown_corrects", "shown_notes", "subtotal", "tax", "total", "shown_buyer",
+        "shown_seller",
+    )  # fmt: skip
     inlines = (LineInline,)
     actions_detail = ("issue", "void")
 
@@ -77,6 +93,15 @@ class InvoiceAdmin(StaffAdmin):
     )
     def shown_status(self, invoice: Invoice) -> str:
         return invoice.get_status_display()
+
+    @display(description="Corrects")
+    def shown_corrects(self, invoice: Invoice) -> str:
+        return link(invoice.corrects)
+
+    @display(description="Corrected by")
+    def shown_notes(self, invoice: Invoice) -> str:
+        notes = invoice.notes.order_by("issued_at", "pk")
+        return format_html_join(", ", "{}", [[link(note)] for note in notes]) or "-"
 
     @display(description="Period", ordering="period_end")
     def period(self, invoice: Invoice) -> str:
@@ -142,14 +167,13 @@ class InvoiceAdmin(StaffAdmin):
 
         def do(values: dict[str, Any], actor: User, now: Any) -> str:
             invoicing.void(invoice, values["reason"], now, actor=actor)
-            return f"{invoice.number} is void; its period is due again."
+            return f"{invoice.number} is void."
 
         return ask(
             request,
             title=f"Void {invoice}",
-            explanation="Its number stays and reads void. Its period is due again, and is billed "
-            "by a new document with what it costs then.",
-            button="Void the invoice",
+            explanation=VOID_NOTE if invoice.is_note else VOID_INVOICE,
+            button=f"Void the {invoice.get_kind_display().lower()}",
             back=reverse("admin:billing_invoice_change", args=[object_id]),
             form_class=ReasonForm,
             do=do,

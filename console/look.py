@@ -87,6 +87,7 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     _page("Invoices", "receipt_long", "admin:billing_invoice_changelist"),
                     _page("Periods to close", "event_available", "console:due"),
+                    _page("Re-rating", "currency_exchange", "console:reratings"),
                 ],
             },
             {

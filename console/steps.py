@@ -23,10 +23,11 @@ from billing.allowance import QuotaRefused
 from billing.catalog import TariffRefused
 from billing.feeds.listing import FeedRefused
 from billing.invoicing import InvoiceRefused, PeriodsDoNotTile
-from billing.passing_on import CostUnknown
 from billing.rating.tariff import TariffInvalid
+from billing.rerating import ReratingRefused
 from billing.subscriptions import SubscriptionRefused
 from billing.upstream import CostRefused
+from billing.waiting import NotYet
 from console.entrance import actor_of
 
 REFUSALS = (
@@ -38,8 +39,9 @@ REFUSALS = (
     PeriodsDoNotTile,
     QuotaRefused,
     CostRefused,
-    CostUnknown,
+    NotYet,
     FeedRefused,
+    ReratingRefused,
 )
 
 

@@ -3,7 +3,7 @@
 from django.urls import path
 from django.views.generic import RedirectView
 
-from console import backfills, closing, entrance, events, margins, pipeline, publishing
+from console import backfills, closing, entrance, events, margins, pipeline, publishing, rerating
 
 app_name = "console"
 urlpatterns = [
@@ -29,4 +29,12 @@ urlpatterns = [
     path("close/", closing.due, name="due"),
     path("close/<int:subscription_id>/", closing.close, name="close"),
     path("close/<int:subscription_id>/now/", closing.close_now, name="close_now"),
+    path("re-ratings/", rerating.index, name="reratings"),
+    path("re-ratings/start/", rerating.start, name="start_rerating"),
+    path("re-ratings/<int:job_id>/", rerating.show, name="rerating"),
+    path("re-ratings/<int:job_id>/items/<int:item_id>/", rerating.item, name="rerated"),
+    path("re-ratings/<int:job_id>/items.csv", rerating.download, name="rerating_csv"),
+    path("re-ratings/<int:job_id>/approve/", rerating.approve, name="approve_rerating"),
+    path("re-ratings/<int:job_id>/refuse/", rerating.refuse, name="refuse_rerating"),
+    path("re-ratings/<int:job_id>/withdraw/", rerating.withdraw, name="withdraw_rerating"),
 ]

@@ -1,9 +1,9 @@
 """Looking events up one by one: what the portal, the console and the API show when asked which.
 
 An id is looked up through the key's index. Every other search walks an organization's batches from
-the newest back and looks at so many events at most, so that an answer costs the same whatever is
-stored: where the walk ends before the page is full, the answer says how far it came, and its cursor
-goes on from there.
+the newest back, those of some days by the index of days, and looks at so many events at most, so
+that an answer costs the same whatever is stored: where the walk ends before the page is full, the
+answer says how far it came, and its cursor goes on from there.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.db import connection
 
 from metering.usage import bands, registers
-from metering.usage.event import AHEAD_MAX
 
 LIMIT_MAX = 1_000
 ORDINAL_MAX = 2**15 - 1
 BATCHES_AT_ONCE = (4, 32, 256, 2_048)  # the first look is small: most pages fill from it
 EVENTS_LOOKED_AT_MAX = 200_000  # of a page; counted by what their batches accepted
+DAYS_MAX = 62  # that are looked up one by one; a longer window is walked from the newest back
+DAY = timedelta(days=1)
 QUARTER = timedelta(minutes=15)
 
 
@@ -155,16 +156,36 @@ PLACES = """
       ON void.organization_id = %(organization_id)s AND void.batch_id = called.batch_id
      AND void.ordinal = called.ordinal AND NOT void.is_amendment
 """
-BATCHES = """
-    SELECT batch.id, batch.received_at, batch.accepted
-    FROM metering_ingestbatch batch
-    WHERE batch.organization_id = %(organization_id)s AND batch.accepted > 0
+_MATCHES = """batch.organization_id = %(organization_id)s AND batch.accepted > 0
       AND (%(only)s::bigint[] IS NULL OR batch.id = ANY(%(only)s))
       AND (%(at_most)s::bigint IS NULL OR batch.id <= %(at_most)s)
-      AND (%(received_after)s::timestamptz IS NULL OR batch.received_at >= %(received_after)s)
-    ORDER BY batch.id DESC
-    LIMIT %(batches)s
-"""
+      AND (%(start)s::timestamptz IS NULL OR batch.occurred_last >= %(start)s)
+      AND (%(end)s::timestamptz IS NULL OR batch.occurred_first < %(end)s)"""
+_NEWEST = "ORDER BY batch.id DESC LIMIT %(batches)s"
+BATCHES = f"""
+    SELECT batch.id, batch.received_at, batch.accepted
+    FROM metering_ingestbatch batch
+    WHERE {_MATCHES}
+    {_NEWEST}
+"""  # noqa: S608 - texts of our own
+# For each day the batches that begin on it, and the few that began before and reach into the first.
+BATCHES_OF_DAYS = f"""
+    WITH batch AS (
+        SELECT found.* FROM unnest(%(days)s::date[]) AS day CROSS JOIN LATERAL (
+            SELECT batch.id, batch.received_at, batch.accepted
+            FROM metering_ingestbatch batch
+            WHERE (batch.occurred_first AT TIME ZONE 'UTC')::date = day AND {_MATCHES}
+            {_NEWEST}) found
+        UNION ALL (
+            SELECT batch.id, batch.received_at, batch.accepted
+            FROM metering_ingestbatch batch
+            WHERE (batch.occurred_first AT TIME ZONE 'UTC')::date
+                < (batch.occurred_last AT TIME ZONE 'UTC')::date
+              AND (batch.occurred_first AT TIME ZONE 'UTC')::date < (%(days)s::date[])[1]
+              AND {_MATCHES}
+            {_NEWEST}))
+    SELECT id, received_at, accepted FROM batch {_NEWEST}
+"""  # noqa: S608
 EVENTS = """
     SELECT event.batch_id, event.ordinal, event.occurred_at, event.received_at,
            event.project_id, coalesce(project.slug, ''), event.model, event.api_key, event.agent,
@@ -263,18 +284,21 @@ def _walk(
     organization_id: int, search: EventSearch, places: Sequence[EventPlace] | None
 ) -> Iterator[tuple[list[_Batch], bool]]:
     """The batches to look into, from the newest back; the last ones say that the walk is cut."""
+    days = _days(search)
+    statement = BATCHES_OF_DAYS if days else BATCHES
     parameters: Parameters = {
         "organization_id": organization_id,
         "only": _only(search, places),
         "at_most": search.before and _newest_left(search.before),
-        # Nothing is received long before it happens.
-        "received_after": search.start and search.start - AHEAD_MAX,
+        "start": search.start,
+        "end": search.end,
+        "days": days,
     }
     left = EVENTS_LOOKED_AT_MAX
     sizes = iter(BATCHES_AT_ONCE)
     size = next(sizes)
     while True:
-        batches = [_Batch._make(row) for row in _rows(BATCHES, parameters | {"batches": size})]
+        batches = [_Batch._make(row) for row in _rows(statement, parameters | {"batches": size})]
         looked = _within(batches, left)
         left -= sum(batch.accepted for batch in looked)
         is_end = len(batches) < size and len(looked) == len(batches)
@@ -284,6 +308,16 @@ def _walk(
             return
         parameters["at_most"] = looked[-1].id - 1
         size = next(sizes, size)
+
+
+def _days(search: EventSearch) -> list[date]:
+    """The days of a window, in UTC; none where it is open or too long."""
+    if search.start is None or search.end is None or not search.start < search.end:
+        return []
+    first = search.start.astimezone(UTC).date()
+    last = (search.end.astimezone(UTC) - timedelta(microseconds=1)).date()
+    count = (last - first).days + 1
+    return [first + DAY * number for number in range(count)] if count <= DAYS_MAX else []
 
 
 def _newest_left(before: EventPlace) -> int:

@@ -45,6 +45,9 @@ class IngestBatch(models.Model):
     released_at = models.DateTimeField(null=True)  # when its backfill was closed or reverted
     sums = models.JSONField(null=True)  # of a backfill's batch: what its events add up to
     limits_version = models.SmallIntegerField(db_default=1)  # its events are told apart by, once in
+    # Nothing sent in it happened before or after; null where it reported no event.
+    occurred_first = models.DateTimeField(null=True)
+    occurred_last = models.DateTimeField(null=True)
 
     class Meta:
         managed = False

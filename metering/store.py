@@ -95,9 +95,10 @@ class AllOrNothing(Exception):
 OPEN = """
     INSERT INTO metering_ingestbatch
         (organization_id, api_key_id, submitted, accepted, duplicate, conflict, rejected,
-         backfill_id, state)
+         occurred_first, occurred_last, backfill_id, state)
     VALUES (%(organization_id)s, %(api_key_id)s, %(submitted)s, %(unique)s,
-            %(submitted)s - %(unique)s - %(rejected)s, 0, %(rejected)s, %(backfill_id)s,
+            %(submitted)s - %(unique)s - %(rejected)s, 0, %(rejected)s,
+            %(occurred_first)s, %(occurred_last)s, %(backfill_id)s,
             CASE WHEN %(backfill_id)s::bigint IS NULL THEN 'pending' ELSE 'held' END)
     RETURNING id, received_at, EXISTS (
         SELECT FROM unnest(%(source_ids)s::integer[], %(ids)s::bytea[]) AS sent (source_id, id)
@@ -307,6 +308,9 @@ class _Batch:
     def _open(self) -> bool:
         """Write the batch down as if all of it were new; whether some of it is known."""
         sample = self.ordered[:: max(1, len(self.ordered) // SAMPLE)]
+        instants = [
+            item.event.occurred_at for item in self.incoming if isinstance(item.event, UsageEvent)
+        ]
         row = self.connection.execute(
             OPEN,
             {
@@ -315,6 +319,8 @@ class _Batch:
                 "submitted": len(self.incoming) + self.rejected,
                 "unique": len(self.ordered),
                 "rejected": self.rejected,
+                "occurred_first": min(instants, default=None),
+                "occurred_last": max(instants, default=None),
                 "backfill_id": self.backfill_id,
                 **_arrays(sample),
             },

@@ -16,13 +16,13 @@ from django.views.decorators.http import require_GET
 
 from accounts import organizations
 from accounts.permissions import Action
-from billing import costs
+from billing import costs, spreadsheet
 from billing.models import Invoice, InvoiceLine
 from billing.rating.charge import MINOR
 from billing.rating.line import ALLOWANCE, UNPRICED
 from billing.rating.money import from_minor
 from billing.rating.pass_through import PROVIDER_COST
-from portal import figures, spreadsheet
+from portal import figures
 from portal.door import Entry, member_page
 
 COLUMNS = (

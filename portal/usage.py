@@ -17,8 +17,9 @@ from django.views.decorators.http import require_GET
 
 from accounts.models import Organization
 from accounts.permissions import Action
+from billing import spreadsheet
 from metering import readings
-from portal import figures, series, spreadsheet, window
+from portal import figures, series, window
 from portal.door import Entry, member_page
 from portal.language import locale_of
 from portal.usage_form import CHOICES_MAX, DEFAULTS, GROUP_NAMES, GROUPS, UsageForm

@@ -181,6 +181,15 @@ def test_what_is_not_covered_is_not_passed_on(acme: Organization) -> None:
     assert not ProviderCost.objects.exists()
 
 
+def test_a_page_about_a_billed_line_does_not_wait_for_costs(subscription: Subscription) -> None:
+    cost("0.25", NOVEMBER)
+    use(subscription, NOVEMBER, MTOK)
+    (invoice,) = close(subscription)
+    use(subscription, NOVEMBER, MTOK, model="llama")
+    found = invoicing.explain(invoice.lines.get(register="input"))
+    assert [change.model for change in found.changes] == []
+
+
 def test_the_console_says_which_cost_a_period_waits_for(subscription: Subscription) -> None:
     use(subscription, NOVEMBER, 7, register="output")
     client = Client()

@@ -21,6 +21,7 @@ from metering.rollup import LeaseLost
 from metering.usage import bands
 from metering.usage.event import UsageEvent
 from tests import build
+from tests.conftest import NOW
 from tests.meter import (
     apply_all,
     database,
@@ -358,3 +359,30 @@ def test_what_cannot_be_told_from_a_sum_is_told_alike_in_sql_and_python(
         assert (attributes, key[1]) == (rated.all_attributes, rated.thought)
         assert key[0] == band_of(rated.input_tokens, readings.input_limits())
     assert {row[7:11]: row[11] for row in readings_of(acme) if row[11]} == wanted
+
+
+def test_a_small_claim_looks_up_each_rating_key_once_however_many_there_are(
+    database: Database, acme: Organization
+) -> None:
+    """What the planner believes of a few new batches led it through all keys for each."""
+    keys = 400
+
+    def report(round_: int) -> None:
+        store_events(database, acme, [
+            make_event(now=NOW, id=f"e-{round_}-{number}", api_key=f"key-{number}")
+            for number in range(keys)
+        ])  # fmt: skip
+
+    report(1)
+    apply_all()
+    report(2)
+    claim = rollup.claim()
+    assert claim is not None
+    with transaction.atomic(), connection.cursor() as cursor:
+        rollup.apply(claim)
+        cursor.execute(
+            "SELECT coalesce(idx_tup_fetch, 0) + coalesce(seq_tup_read, 0)"
+            " FROM pg_stat_xact_user_tables WHERE relname = 'metering_ratingkey'"
+        )
+        ((looked_at,),) = cursor.fetchall()
+    assert looked_at <= 4 * keys

@@ -417,6 +417,7 @@ def test_opening_a_batch_reads_no_more_identities_than_it_asks_for(database: Dat
     parameters = {
         "organization_id": "1", "api_key_id": "1", "submitted": "8", "unique": "8",
         "rejected": "0", "backfill_id": "NULL", "source_ids": "$1", "ids": "$2",
+        "occurred_first": "NULL", "occurred_last": "NULL",
     }  # fmt: skip
     database.execute("SET plan_cache_mode = force_generic_plan")  # as it is once it was prepared
     database.execute("PREPARE opening AS " + store.OPEN % parameters)

@@ -108,10 +108,12 @@ def make_batch(organization: Organization, number: int, state: str, received_at=
         cursor.execute(
             "INSERT INTO metering_ingestbatch (organization_id, id, received_at, api_key_id,"
             " submitted, accepted, duplicate, conflict, rejected, state, attempts, last_error,"
-            " applied_at) VALUES (%s, %s, %s, 1, 4, 1, 1, 1, 1, %s, 5, %s, %s)",
+            " applied_at, occurred_first, occurred_last)"
+            " VALUES (%s, %s, %s, 1, 4, 1, 1, 1, 1, %s, 5, %s, %s, %s, %s)",
             [
                 *(organization.pk, number, received_at, state),
                 *("boom" if state == "failed" else "", received_at if state == "applied" else None),
+                *(received_at, received_at),
             ],
         )
         plant_event(

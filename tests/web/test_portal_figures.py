@@ -12,8 +12,9 @@ from babel import Locale
 from django.test import RequestFactory
 from django.utils import translation
 
+from billing import spreadsheet
 from billing.rating.calendar import TouCalendar, TouRule, Window
-from portal import figures, series, spreadsheet, week, window
+from portal import figures, series, week, window
 from portal.language import locale_of
 
 EN, DE, JA = Locale("en", "US"), Locale("de"), Locale("ja")
