@@ -181,6 +181,12 @@ class ApiKey(models.Model):
     # What it may report a second; absent is what the settings say.
     events_per_s_max = models.PositiveIntegerField(null=True, blank=True)
     bytes_per_s_max = models.PositiveBigIntegerField(null=True, blank=True)
+    # What staff allow: members may ask for less, and for no more.
+    events_per_s_cap = models.PositiveIntegerField(null=True, blank=True)
+    bytes_per_s_cap = models.PositiveBigIntegerField(null=True, blank=True)
+    request_id = models.CharField(
+        max_length=64, blank=True, default="", help_text="what asked for it; asked twice, made once"
+    )
 
     class Meta:
         verbose_name = "API key"
@@ -192,6 +198,21 @@ class ApiKey(models.Model):
             models.CheckConstraint(
                 condition=Q(bytes_per_s_max=None) | Q(bytes_per_s_max__gt=0),
                 name="api_key_bytes_limit_is_positive",
+            ),
+            models.CheckConstraint(
+                condition=Q(events_per_s_cap=None)
+                | Q(events_per_s_max__isnull=False, events_per_s_max__lte=F("events_per_s_cap")),
+                name="api_key_events_limit_within_cap",
+            ),
+            models.CheckConstraint(
+                condition=Q(bytes_per_s_cap=None)
+                | Q(bytes_per_s_max__isnull=False, bytes_per_s_max__lte=F("bytes_per_s_cap")),
+                name="api_key_bytes_limit_within_cap",
+            ),
+            models.UniqueConstraint(
+                fields=["organization", "request_id"],
+                condition=~Q(request_id=""),
+                name="api_key_once_per_request",
             ),
             models.CheckConstraint(condition=~Q(scopes__len=0), name="api_key_has_scope"),
             models.CheckConstraint(

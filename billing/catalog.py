@@ -29,6 +29,7 @@ from billing.rating.rate import PricedTerms
 from billing.rating.tariff import TariffInvalid, Terms, parse
 from metering import readings
 
+NO_VERSION = "@none"  # what a tariff goes by on lines of a time it had no prices in
 FOREVER = datetime.max.replace(tzinfo=UTC)
 CORRECTION_AGE_MAX = timedelta(days=366)  # a year and a day: beyond that, agree on it in writing
 
@@ -160,6 +161,11 @@ def terms_in_each(wanted: Sequence[tuple[Tariff, Period]]) -> list[list[PricedTe
     for version in versions.defer("document").order_by("valid_from"):
         valid[version.tariff_id].append(version)
     return [_tiled(tariff, period, valid[tariff.pk]) for tariff, period in wanted]
+
+
+def is_unpriced(stretch: PricedTerms) -> bool:
+    """Whether the tariff had no version in this stretch of a period."""
+    return stretch.version.endswith(NO_VERSION)
 
 
 def version_at(tariff: Tariff, moment: datetime) -> TariffVersion | None:
@@ -379,4 +385,4 @@ def _publish(
 
 def _unpriced(tariff: Tariff, period: Period) -> PricedTerms:
     terms = Terms(currency=tariff.currency, calendar=None, allowances=(), components=())
-    return PricedTerms(f"{tariff.code}@none", period, terms)
+    return PricedTerms(f"{tariff.code}{NO_VERSION}", period, terms)

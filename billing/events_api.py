@@ -7,28 +7,25 @@ from datetime import datetime
 from typing import Any, cast
 
 from django.utils import timezone
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.api_auth import Machine, Refused
+from accounts.api_description import refuses
 from accounts.problems import Problem
 from billing import trail
 from billing.fates import Fate, Reason, Verdict
 from billing.trail import Part, RegisterTrail, Trail
 from metering import asked, readings
+from metering.asked import instant_parameter, limit_parameter, number_parameter, text_parameter
 from metering.readings import EventPlace, EventSearch, FoundEvent
 
 PAGE_MAX = 100
 NAMES = ("id", "source", "model", "project", "api_key", "agent", "session")
 PARAMETERS = (*NAMES, "batch_id", "start", "end", "cursor", "limit")
-PROBLEMS = {
-    400: OpenApiResponse(description="a problem document: invalid_parameter"),
-    401: OpenApiResponse(description="a problem document: invalid_api_key"),
-    403: OpenApiResponse(description="a problem document: scope_missing"),
-}
 
 
 class EventSerializer(serializers.Serializer[dict[str, Any]]):
@@ -103,10 +100,6 @@ class TrailSerializer(EventSerializer):
     amends = serializers.CharField(allow_null=True, help_text="the id of the event it replaces")
 
 
-def _text(name: str, description: str) -> OpenApiParameter:
-    return OpenApiParameter(name, str, OpenApiParameter.QUERY, description=description)
-
-
 class Events(APIView):
     """What an organization reported, event by event."""
 
@@ -116,14 +109,16 @@ class Events(APIView):
         operation_id="events",
         summary="Stored events, newest first, each with its fate",
         parameters=[
-            *(_text(name, f"only this {name.replace('_', ' ')}") for name in NAMES),
-            _text("batch_id", "only those of this batch"),
-            _text("start", "happened at or after this RFC 3339 instant"),
-            _text("end", "happened before this RFC 3339 instant"),
-            _text("cursor", "next_cursor of the answer before"),
-            _text("limit", f"1 to {PAGE_MAX}"),
+            *(text_parameter(name, f"only this {name.replace('_', ' ')}") for name in NAMES),
+            number_parameter("batch_id", "only those of this batch"),
+            instant_parameter("start", "happened at or after it"),
+            instant_parameter("end", "happened before it"),
+            text_parameter(
+                "cursor", "next_cursor of the answer before", pattern="^[0-9]{1,18}-[0-9]{1,18}$"
+            ),
+            limit_parameter(PAGE_MAX),
         ],
-        responses={200: EventsSerializer, **PROBLEMS},
+        responses={200: EventsSerializer},
     )
     def get(self, request: Request) -> Response:
         """A page of them; a search looks at so many events at most, and says how far it came."""
@@ -148,11 +143,8 @@ class OneEvent(APIView):
     @extend_schema(
         operation_id="event",
         summary="One event: its reading, its rated lines, its invoice lines, its corrections",
-        responses={
-            200: TrailSerializer,
-            **PROBLEMS,
-            404: OpenApiResponse(description="a problem document: not_found"),
-        },
+        responses={200: TrailSerializer},
+        extensions=refuses("not_found"),
     )
     def get(self, request: Request, batch_id: int, ordinal: int) -> Response:
         """As far as it has come."""

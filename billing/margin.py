@@ -33,6 +33,11 @@ class ModelMargin:
     costs_used: set[ProviderCost] = field(default_factory=set)
 
     @property
+    def is_costed(self) -> bool:
+        """Whether the cost says anything: of some usage it is known, or nothing costs."""
+        return bool(self.costs_used) or not self.uncosted_tokens
+
+    @property
     def margin(self) -> Decimal:
         return self.revenue - self.cost
 

@@ -17,12 +17,15 @@ from django.db.models.functions import Now
 
 from accounts.models import Organization, Project
 from billing.book import NegotiatedTerms, PriceProposal
+from billing.comparisons import ComparedOrganization, Comparison
 from billing.costbook import CatalogModel, CostImport, CostProposal, ModelAlias, ProviderCost
 from billing.instants import InstantRange
 from billing.rerated import ReratingItem, ReratingJob
 
 __all__ = [
     "CatalogModel",
+    "ComparedOrganization",
+    "Comparison",
     "CostImport",
     "CostProposal",
     "Invoice",

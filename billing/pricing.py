@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from fractions import Fraction
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
@@ -34,6 +35,8 @@ from billing.rating.rate import (
 from billing.rating.scope import REQUESTS
 from billing.waiting import CostUnknown, NotToldApart, Unknown
 from metering import readings
+
+ONCE = Fraction(1)  # what was used, no more and no less
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,22 @@ class Metered:
         rated = self.rated(past)
         return rated + self.charged(rated, past)
 
+    def scaled(self, factor: Fraction) -> Metered:
+        """The same period as if so many times as much had been used in every minute of it."""
+        usage = [replace(one, quantity=_times(one.quantity, factor)) for one in self.usage]
+        facts = replace(
+            self.facts,
+            load={
+                meter: {minute: _times(tokens, factor) for minute, tokens in load.items()}
+                for meter, load in self.facts.load.items()
+            },
+            peaks_before={
+                code: [_times(peak, factor) for peak in peaks]
+                for code, peaks in self.facts.peaks_before.items()
+            },
+        )
+        return replace(self, usage=usage, facts=facts)
+
     @property
     def unknown_costs(self) -> set[Unknown]:
         """What is passed on at a cost that is not known, and counts as nothing so far."""
@@ -109,6 +128,28 @@ class Metered:
             if isinstance(charge, Commitment)
             and (since := basis.term_ending(charge, self.subscription, self.period))
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Periods of one organization, metered once, to be rated as often as one likes.
+
+    `earlier` are those before them that no document tells of.
+    """
+
+    asked: Sequence[Metered]
+    earlier: Sequence[Metered]
+
+    def lines(self, factor: Fraction = ONCE) -> list[list[RatedLine]]:
+        """What each of the periods asked for costs, had so many times as much been used."""
+        asked = self.asked if factor == ONCE else [one.scaled(factor) for one in self.asked]
+        found = _one_after_another([*asked, *self.earlier]).added
+        return [found[one.period.start] for one in asked]
+
+    @property
+    def unknown_costs(self) -> set[Unknown]:
+        """What of it is passed on at a cost that is not known."""
+        return {one for metered in self.asked for one in metered.unknown_costs}
 
 
 def meter(periods: Sequence[PeriodOf], *, cut: datetime | None = None) -> list[Metered]:
@@ -157,58 +198,56 @@ def lines_of(periods: Sequence[PeriodOf]) -> list[list[RatedLine]]:
 
     NotYet while that cannot be said.
     """
-    found = meter(periods)
-    lines = _lines(periods, found)
-    _refuse_what_is_not_known(found)
+    chain = _chain(periods)
+    lines = chain.lines()
+    if unknown := chain.unknown_costs:
+        raise CostUnknown(unknown)
+    last = max(period.end for _, period in periods)
+    # Asked last: whoever has seen new prices sees what is summed anew for them.
+    if readings.is_being_told_apart(periods[0][0].organization_id, last):
+        raise NotToldApart
     return lines
 
 
 def lines_as_known(periods: Sequence[PeriodOf]) -> list[list[RatedLine]]:
     """The same as far as it is known, for pages."""
-    return _lines(periods, meter(periods))
+    return _chain(periods).lines()
 
 
-def _lines(periods: Sequence[PeriodOf], chain: list[Metered]) -> list[list[RatedLine]]:
-    if any(one.looks_back for one in chain):
-        chain = chain + meter(earlier.before(periods))
-    found = _one_after_another(periods[0][0].organization_id, chain).added
-    return [found[period.start] for _, period in periods]
+def _chain(periods: Sequence[PeriodOf]) -> Chain:
+    asked = meter(periods)
+    return Chain(asked, _earlier(periods, asked))
 
 
-def _refuse_what_is_not_known(found: Sequence[Metered]) -> None:
-    """Asked last: whoever has seen new prices sees what is summed anew for them."""
-    if unknown := {one for metered in found for one in metered.unknown_costs}:
-        raise CostUnknown(unknown)
-    last = max(metered.period.end for metered in found)
-    if readings.is_being_told_apart(found[0].subscription.organization_id, last):
-        raise NotToldApart
+def chains(periods: Sequence[PeriodOf], terms: Sequence[list[PricedTerms]]) -> tuple[Chain, Chain]:
+    """An organization's periods under the terms that were in force, and under others.
 
-
-def lines_under(
-    periods: Sequence[PeriodOf], terms: Sequence[list[PricedTerms]]
-) -> list[list[RatedLine]]:
-    """What each of an organization's periods would cost under other terms, one list for each.
-
-    Grants that are given once and commitments look at these periods alone: before them there was
-    no such tariff. NotYet while that cannot be said.
+    The usage of both is fetched in one statement, so what arrives meanwhile is in both or in
+    neither. Under the others, grants that are given once and commitments look at these periods
+    alone: before them there was no such tariff.
     """
-    chain = _meter_under(periods, terms)
-    found = _one_after_another(periods[0][0].organization_id, chain).added
-    _refuse_what_is_not_known(chain)
-    return [found[period.start] for _, period in periods]
+    both = _meter_under([*periods, *periods], [*negotiations.terms_in_each(periods), *terms])
+    asked, other = both[: len(periods)], both[len(periods) :]
+    return Chain(asked, _earlier(periods, asked)), Chain(other, [])
 
 
 def past_of(metered: Metered) -> Earlier:
     """What a period's cost depends on besides what was used in it."""
     of_organization = metered.subscription.organization_id
-    if not metered.looks_back:
-        return Earlier(of_organization)
-    before = earlier.before([(metered.subscription, metered.period)])
-    return _one_after_another(of_organization, meter(before))
+    before = _earlier([(metered.subscription, metered.period)], [metered])
+    return _one_after_another(before) if before else Earlier(of_organization)
 
 
-def _one_after_another(organization_id: int, periods: Sequence[Metered]) -> Earlier:
+def _earlier(periods: Sequence[PeriodOf], asked: Sequence[Metered]) -> list[Metered]:
+    """The periods before these that no document tells of, where what these cost rests on them."""
+    if not any(one.looks_back for one in asked):
+        return []
+    return meter(earlier.before(periods))
+
+
+def _one_after_another(periods: Sequence[Metered]) -> Earlier:
     """Rate periods in the order of time, each knowing those before it."""
+    (organization_id,) = {one.subscription.organization_id for one in periods}
     past = Earlier(organization_id, frozenset(one.period.start for one in periods))
     for one in sorted(periods, key=lambda one: one.period.start):
         past.add(one.period, one.lines(past))
@@ -232,6 +271,10 @@ def _before(stretches: Sequence[PricedTerms], until: datetime) -> list[PricedTer
         for one in stretches
         if one.period.start < until
     ]
+
+
+def _times(quantity: int, factor: Fraction) -> int:
+    return quantity * factor.numerator // factor.denominator
 
 
 def _cuts(stretches: Sequence[PricedTerms], cut: datetime | None) -> list[datetime]:

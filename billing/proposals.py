@@ -10,9 +10,11 @@ import hashlib
 import json
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import Max, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 
 from accounts import audit
 from accounts.models import Organization, User
@@ -109,7 +111,7 @@ def approve(
         raise TariffRefused("Somebody else has to approve it: four eyes see more than two.")
     if digest != digest_of(subject, proposal.document, proposal.valid_from, proposal.how):
         raise TariffRefused("This is not what was shown to you; open the proposal again.")
-    if _last_number(subject) != proposal.after_number:
+    if is_stale(proposal):
         raise TariffRefused(
             "Other prices were published since it was proposed, so what it changes is no longer "
             "what it shows. Refuse it, and propose again."
@@ -168,6 +170,20 @@ def publish(
 def is_stale(proposal: PriceProposal) -> bool:
     """Whether other prices were published since it was proposed."""
     return _last_number(subject_of(proposal)) != proposal.after_number
+
+
+def with_staleness(proposals: QuerySet[PriceProposal]) -> QuerySet[PriceProposal]:
+    """The same rows, each with `stale`: `is_stale` of many in the one statement."""
+    of_tariff = TariffVersion.objects.filter(
+        Q(tariff=OuterRef("tariff")) | Q(tariff=OuterRef("subscription__tariff"))
+    )
+    agreed = NegotiatedTerms.objects.filter(subscription=OuterRef("subscription"))
+    return proposals.annotate(stale=~Q(after_number=_last(of_tariff) + _last(agreed)))
+
+
+def _last(rows: QuerySet[Any]) -> Coalesce:
+    """The highest number of a subquery's rows; 0 of none."""
+    return Coalesce(Subquery(rows.order_by("-number").values("number")[:1]), 0)
 
 
 def subject_of(proposal: PriceProposal) -> Subject:

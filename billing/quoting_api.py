@@ -2,45 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import IO, Any
+from collections.abc import Callable
+from typing import Any
 
 from django.http import HttpResponse
 from django.utils import timezone
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework import serializers
-from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from accounts.api_auth import ApiKeyAuthentication, Refused
+from accounts.api_body import BoundedJson
+from accounts.api_description import BODY, refuses
 from accounts.api_session import MaySeeMoney, MemberAuthentication, organization_of
 from accounts.problems import Problem
+from billing import api_description as described
 from billing import quoting
 from billing.quoting import Quoted
 from billing.rating import statement, strict_json
 from billing.rating.document import TariffInvalid
 from billing.read_only import read_only
 
-BODY_BYTES_MAX = 5 * 1024 * 1024
 
+class StrictJson(BoundedJson):
+    """A body read as tariffs are."""
 
-class StrictJson(BaseParser):
-    """A JSON body of bounded size that can be read in one way only."""
-
-    media_type = "application/json"
-
-    def parse(
-        self,
-        stream: IO[Any],
-        media_type: str | None = None,
-        parser_context: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """The value of the body, or a refusal of the whole request."""
-        body = stream.read(BODY_BYTES_MAX + 1)
-        if len(body) > BODY_BYTES_MAX:
-            detail = f"The body is larger than {BODY_BYTES_MAX} bytes."
-            raise Refused(Problem("body_too_large", detail))
+    def read(self, body: bytes) -> object:
+        """The value, or a refusal of the whole request."""
         try:
             return strict_json.read(body)
         except strict_json.NotStrict as wrong:
@@ -61,7 +50,9 @@ class LineSerializer(serializers.Serializer[dict[str, Any]]):
     per = serializers.IntegerField(help_text="how many units the price is for")
     amount = serializers.CharField(help_text="a decimal, exact")
     trace = serializers.DictField(help_text="which rule made the line, with its numbers")
-    why = serializers.ListField(child=serializers.CharField(), help_text="the same in sentences")
+    why = serializers.ListField(
+        child=serializers.CharField(), required=False, help_text="the same in sentences"
+    )
 
 
 class StepSerializer(serializers.Serializer[dict[str, Any]]):
@@ -96,61 +87,10 @@ class StatementSerializer(serializers.Serializer[dict[str, Any]]):
         return {"currency": fields.pop("currency"), "from": start, **fields}
 
 
-class QuoteSerializer(serializers.Serializer[dict[str, Any]]):
-    """One request."""
-
-    model = serializers.CharField()
-    usage = serializers.DictField(child=serializers.IntegerField(), help_text="by register")
-    occurred_at = serializers.CharField(required=False, help_text="an instant; now if left out")
-    tariff = serializers.JSONField(required=False, help_text="a code or a document; yours if not")
-    region = serializers.CharField(required=False)
-    service_class = serializers.CharField(required=False)
-    thinking = serializers.BooleanField(required=False)
-    attributes = serializers.ListField(child=serializers.CharField(), required=False)
-
-
-class UsageSerializer(serializers.Serializer[dict[str, Any]]):
-    """A sum of usage, of one quarter-hour."""
-
-    model = serializers.CharField()
-    register = serializers.CharField()
-    quantity = serializers.IntegerField()
-    starts_at = serializers.CharField(required=False, help_text="a quarter-hour; the first if not")
-    region = serializers.CharField(required=False)
-    service_class = serializers.CharField(required=False)
-    input_band = serializers.IntegerField(required=False)
-    thinking = serializers.BooleanField(required=False)
-    attributes = serializers.ListField(child=serializers.CharField(), required=False)
-
-
-class SimulationSerializer(serializers.Serializer[dict[str, Any]]):
-    """A period's usage: `events` as they are reported, or sums of `usage`."""
-
-    tariff = serializers.JSONField(help_text="a code or a document")
-    to = serializers.CharField(help_text="exclusive; a local date or an instant")
-    zone = serializers.CharField(required=False, help_text="IANA; the organization's if not")
-    events = serializers.ListField(child=serializers.DictField(), required=False)
-    usage = UsageSerializer(many=True, required=False)
-    facts = serializers.DictField(required=False, help_text="what charges rest on besides usage")
-    tax_percent = serializers.CharField(required=False, help_text="a decimal")
-
-    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
-        """With `from`, which Python does not let a class declare."""
-        start = serializers.CharField(help_text="a local date or an instant")
-        return {"from": start, **super().get_fields()}
-
-
 _ORGANIZATION = OpenApiParameter(
     "organization", str, OpenApiParameter.QUERY, description="its slug; for sessions of the portal"
 )
-_RESPONSES: dict[int, Any] = {
-    200: StatementSerializer,
-    400: OpenApiResponse(description="a problem document: malformed_json, duplicate_key"),
-    401: OpenApiResponse(description="a problem document: invalid_api_key"),
-    403: OpenApiResponse(description="a problem document: scope_missing"),
-    413: OpenApiResponse(description="a problem document: body_too_large"),
-    422: OpenApiResponse(description="a problem document: invalid_request, with a pointer"),
-}
+_REFUSED = refuses(*BODY, "invalid_request", "not_found")
 
 
 class _Priced(APIView):
@@ -181,8 +121,12 @@ class Quote(_Priced):
         operation_id="quote",
         summary="What one request costs, and why",
         parameters=[_ORGANIZATION],
-        request=QuoteSerializer,
-        responses=_RESPONSES,
+        request={"application/json": described.QUOTE},
+        responses={200: StatementSerializer},
+        examples=[
+            OpenApiExample("under a document", value=described.QUOTE_EXAMPLE, request_only=True)
+        ],
+        extensions=_REFUSED,
     )
     def post(self, request: Request) -> HttpResponse:
         """By itself: before allowances and charges, at the first step of prices by volume."""
@@ -197,8 +141,14 @@ class Simulate(_Priced):
         operation_id="simulate",
         summary="What a period would cost under a tariff, and why",
         parameters=[_ORGANIZATION],
-        request=SimulationSerializer,
-        responses=_RESPONSES,
+        request={"application/json": described.SIMULATION},
+        responses={200: StatementSerializer},
+        examples=[
+            OpenApiExample(
+                "under a document", value=described.SIMULATION_EXAMPLE, request_only=True
+            )
+        ],
+        extensions=_REFUSED,
     )
     def post(self, request: Request) -> HttpResponse:
         """As its invoice would say: allowances, steps, charges, rounding and tax."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 from celery import shared_task
 from django.utils import timezone
 
-from billing import allowance, invoicing, rerating
+from billing import allowance, comparing, invoicing, rerating
+
+BUSY_S = 20.0  # then others get their turn
 
 
 @shared_task
@@ -45,3 +49,27 @@ def watch_quotas() -> None:
 def watch_quota(quota_id: int) -> None:
     """Record and mail the thresholds that one quota has crossed."""
     allowance.watch_quota(quota_id, now=timezone.now())
+
+
+@shared_task
+def continue_comparisons() -> None:
+    """Find the what-if runs with work left that nobody is at; one small task each."""
+    for run_id, turn in comparing.due(timezone.now()):
+        work_on_comparison.delay(run_id, turn)
+
+
+@shared_task
+def work_on_comparison(run_id: int, turn: int) -> None:
+    """Take a turn at a run, then let others have the worker before the next one."""
+    stop_at = time.monotonic() + BUSY_S
+    following = comparing.work(
+        run_id, turn, is_time_up=lambda: time.monotonic() > stop_at, now=timezone.now()
+    )
+    if following is not None:
+        work_on_comparison.delay(run_id, following)
+
+
+@shared_task
+def purge_comparisons() -> None:
+    """Let go of what-if runs that were kept for thirty days."""
+    comparing.purge(timezone.now())

@@ -17,4 +17,6 @@ app.conf.beat_schedule = {
     "close-due-periods": {"task": "billing.tasks.close_due_periods", "schedule": 60.0},
     "continue-reratings": {"task": "billing.tasks.continue_reratings", "schedule": 60.0},
     "watch-quotas": {"task": "billing.tasks.watch_quotas", "schedule": 60.0},
+    "continue-comparisons": {"task": "billing.tasks.continue_comparisons", "schedule": 60.0},
+    "purge-comparisons": {"task": "billing.tasks.purge_comparisons", "schedule": 3600.0},
 }

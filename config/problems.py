@@ -27,13 +27,29 @@ _CODES = {400: "malformed_json", 403: "scope_missing", 404: "not_found", 405: "m
 
 def answer(request: HttpRequest, problem: Problem) -> HttpResponse:
     """A problem as a plain Django response."""
-    request_id = f"req_{uuid.uuid4().hex}"
+    request_id = _new_request_id()
     response = HttpResponse(
         problem.body(instance=request.path, request_id=request_id), status=problem.status
     )
     for name, value in [*problem.headers(), ("X-Request-Id", request_id)]:
         response[name] = value
     return response
+
+
+def _new_request_id() -> str:
+    return f"req_{uuid.uuid4().hex}"
+
+
+def named(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[..., HttpResponse]:
+    """Middleware: every answer of the API has a name, also where nothing was refused."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        if request.path.startswith("/api/"):
+            response.setdefault("X-Request-Id", _new_request_id())
+        return response
+
+    return middleware
 
 
 def handler(error: Exception, context: dict[str, Any]) -> Response | HttpResponse | None:

@@ -68,6 +68,7 @@ UNFOLD: dict[str, Any] = {
                     _page(
                         "Negotiated terms", "handshake", "admin:billing_negotiatedterms_changelist"
                     ),
+                    _page("What if", "balance", "console:what_if"),
                     _page("Quotas", "data_thresholding", "admin:billing_quota_changelist"),
                 ],
             },

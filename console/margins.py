@@ -17,6 +17,7 @@ from console.entrance import staff_only
 from console.staff import exact
 
 SHOWN_MAX = 25
+UNKNOWN = "unknown"
 
 
 @require_GET
@@ -40,14 +41,14 @@ def margins(request: HttpRequest) -> HttpResponse:
 
 
 def _lines(row: Margin) -> list[tuple[ModelMargin, str, str, str]]:
-    """Each model with its revenue, cost and margin as people write them."""
+    """Each model with its revenue, cost and margin as people write them; never 0 for unknown."""
     currency = row.subscription.tariff.currency
     return [
         (
             model,
             exact(model.revenue, currency),
-            exact(model.cost, CURRENCY),
-            exact(model.margin, CURRENCY),
+            exact(model.cost, CURRENCY) if model.is_costed else UNKNOWN,
+            exact(model.margin, CURRENCY) if not model.uncosted_tokens else UNKNOWN,
         )
         for model in row.models
     ]

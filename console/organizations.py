@@ -256,19 +256,26 @@ def _is(object_id: Any, state: str) -> bool:
 
 
 class KeyLimitForm(StepForm):
-    """What one key may report a second, whatever the settings say."""
+    """What one key may report a second at most, whatever the settings say."""
 
     class Meta:
         model = ApiKey
-        fields = ("events_per_s_max", "bytes_per_s_max")
-        help_texts = dict.fromkeys(fields, "Empty: what the settings say.")
+        fields = ("events_per_s_cap", "bytes_per_s_cap")
+        labels: ClassVar[Any] = {
+            "events_per_s_cap": "Events a second at most",
+            "bytes_per_s_cap": "Bytes a second at most",
+        }
+        help_texts = dict.fromkeys(
+            fields,
+            "Its organization may ask for less, never for more. Empty: what the settings say.",
+        )
 
     def step(self) -> ApiKey:
         api_key = ApiKey.objects.select_related("organization").get(pk=self.instance.pk)
-        api_keys.limit(
+        api_keys.cap(
             api_key=api_key,
-            events_per_s_max=self.cleaned_data["events_per_s_max"],
-            bytes_per_s_max=self.cleaned_data["bytes_per_s_max"],
+            events_per_s_cap=self.cleaned_data["events_per_s_cap"],
+            bytes_per_s_cap=self.cleaned_data["bytes_per_s_cap"],
             actor=self.actor,
         )
         return api_key
@@ -294,11 +301,12 @@ class ApiKeyAdmin(StaffAdmin):
     ordering = ("-created_at",)
     fields = (
         "name", "prefix", "organization", "project", "scopes", "created_by", "created_at",
-        "expires_at", "revoked_at", "last_used_at", ("events_per_s_max", "bytes_per_s_max"),
+        "expires_at", "revoked_at", "last_used_at", ("events_per_s_cap", "bytes_per_s_cap"),
+        ("events_per_s_max", "bytes_per_s_max"),
     )  # fmt: skip
     readonly_fields: ClassVar[Any] = (
         "name", "prefix", "organization", "project", "scopes", "created_by", "created_at",
-        "expires_at", "revoked_at", "last_used_at",
+        "expires_at", "revoked_at", "last_used_at", "events_per_s_max", "bytes_per_s_max",
     )  # fmt: skip
     actions_detail = ("revoke",)
 

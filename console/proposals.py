@@ -51,6 +51,9 @@ class PriceProposalAdmin(StaffAdmin):
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return proposals.with_staleness(super().get_queryset(request))
+
     @display(description="For")
     def subject_link(self, proposal: PriceProposal) -> str:
         return link(proposals.subject_of(proposal))
@@ -62,8 +65,8 @@ class PriceProposalAdmin(StaffAdmin):
             "Withdrawn by its author": "info", "Superseded by another proposal": "info",
         },
     )  # fmt: skip
-    def shown_state(self, proposal: PriceProposal) -> str:
-        if proposal.state == PriceProposal.State.PROPOSED and proposals.is_stale(proposal):
+    def shown_state(self, proposal: Any) -> str:
+        if proposal.state == PriceProposal.State.PROPOSED and proposal.stale:
             return "Stale"
         return str(proposal.get_state_display()).capitalize()
 

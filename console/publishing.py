@@ -29,6 +29,7 @@ from billing import negotiations, proposals
 from billing.catalog import Preview
 from billing.models import PriceProposal, Subscription, Tariff
 from billing.proposals import Subject
+from billing.rating import strict_json
 from console.entrance import actor_with, staff_only
 from console.staff import spread
 from console.steps import REFUSALS, field_and_sentence
@@ -70,6 +71,20 @@ class DocumentField(forms.JSONField):
     widget = UnfoldAdminTextareaWidget(
         attrs={"rows": 24, "class": "kt-document", "spellcheck": "false"}
     )
+
+    def to_python(self, value: Any) -> Any:
+        """Read strictly: a name that stands twice, or NaN, is no document anybody meant."""
+        if not isinstance(value, str) or not value.strip():
+            return super().to_python(value)
+        try:
+            return strict_json.read(value)
+        except strict_json.NotStrict as wrong:
+            said = str(wrong)
+            raise forms.ValidationError(f"{said[:1].upper()}{said[1:]}.") from wrong
+
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        """The text as it was sent: what is refused is told by its line."""
+        return data
 
     def prepare_value(self, value: Any) -> Any:
         if isinstance(value, str):
@@ -183,7 +198,7 @@ def _page(
             if step in ("publish", "propose") and request.POST.get("shown") == digest:
                 return _done(request, _take(step, subject, values, actor, now))
         except REFUSALS as refusal:
-            field, sentence = field_and_sentence(refusal)
+            field, sentence = field_and_sentence(refusal, form.data.get("document", ""))
             form.add_error(field if field in form.fields else None, sentence)
     context = {
         **admin.site.each_context(request),

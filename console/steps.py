@@ -23,6 +23,7 @@ from billing.allowance import QuotaRefused
 from billing.catalog import TariffRefused
 from billing.feeds.listing import FeedRefused
 from billing.invoicing import InvoiceRefused, PeriodsDoNotTile
+from billing.rating.places import place_of
 from billing.rating.tariff import TariffInvalid
 from billing.rerating import ReratingRefused
 from billing.subscriptions import SubscriptionRefused
@@ -45,13 +46,15 @@ REFUSALS = (
 )
 
 
-def field_and_sentence(refusal: Exception) -> tuple[str | None, str]:
-    """Which field a refusal is about, and what it says."""
+def field_and_sentence(refusal: Exception, written: str = "") -> tuple[str | None, str]:
+    """Which field a refusal is about, and what it says; where in the document, as written."""
     match refusal:
         case Refusal():
             return refusal.field or None, refusal.sentence
         case TariffInvalid():
-            return "document", f"{refusal.pointer or '/'} {refusal.detail}"
+            place = place_of(written, refusal.pointer)
+            where = f"{str(place).capitalize()}: " if place else ""
+            return "document", f"{where}{refusal.pointer or '/'} {refusal.detail}"
     return None, str(refusal)
 
 
@@ -73,7 +76,7 @@ class StepForm(forms.ModelForm):  # type: ignore[type-arg]
                     self.step()
                     transaction.set_rollback(True)
             except REFUSALS as refusal:
-                field, sentence = field_and_sentence(refusal)
+                field, sentence = field_and_sentence(refusal, self.data.get("document", ""))
                 self.add_error(field if field in self.fields else None, sentence)
         return self.cleaned_data
 

@@ -3,7 +3,17 @@
 from django.urls import path
 from django.views.generic import RedirectView
 
-from console import backfills, closing, entrance, events, margins, pipeline, publishing, rerating
+from console import (
+    backfills,
+    closing,
+    entrance,
+    events,
+    margins,
+    pipeline,
+    publishing,
+    rerating,
+    what_if,
+)
 
 app_name = "console"
 urlpatterns = [
@@ -26,6 +36,15 @@ urlpatterns = [
     path("subscriptions/<int:subscription_id>/negotiate/", publishing.negotiate, name="negotiate"),
     path("margin/", margins.margins, name="margin"),
     path("unpriced/", margins.without_price, name="unpriced"),
+    path("what-if/", what_if.index, name="what_if"),
+    path("what-if/<int:run_id>/", what_if.show, name="what_if_run"),
+    path("what-if/<int:run_id>/organizations.csv", what_if.download, name="what_if_csv"),
+    path("what-if/<int:run_id>/cancel/", what_if.cancel, name="what_if_cancel"),
+    path(
+        "what-if/<int:run_id>/<int:organization_id>/",
+        what_if.organization,
+        name="what_if_organization",
+    ),
     path("close/", closing.due, name="due"),
     path("close/<int:subscription_id>/", closing.close, name="close"),
     path("close/<int:subscription_id>/now/", closing.close_now, name="close_now"),

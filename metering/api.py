@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -17,7 +17,7 @@ from accounts import organizations
 from accounts.api_auth import Machine
 from accounts.models import Organization, Project
 from metering import asked, readings
-from metering.asked import bad, text_parameter
+from metering.asked import bad, listed_parameter, text_parameter
 from metering.readings import DIMENSIONS, STEPS, Query, Row
 from metering.usage.event import TIME
 
@@ -73,6 +73,12 @@ class UsageSerializer(serializers.Serializer[dict[str, Any]]):
     freshness = FreshnessSerializer()
 
 
+def _edge(name: str, description: str, example: str) -> OpenApiParameter:
+    schema = {"type": "string", "anyOf": [{"format": "date"}, {"format": "date-time"}]}
+    examples = [OpenApiExample("a local date", value=example)]
+    return asked.parameter(name, schema, description, required=True, examples=examples)
+
+
 class Usage(APIView):
     """What an organization used."""
 
@@ -82,21 +88,14 @@ class Usage(APIView):
         operation_id="usage",
         summary="Usage by local period and group",
         parameters=[
-            text_parameter("start", "RFC 3339 instant with offset, or a local date", required=True),
-            text_parameter(
-                "end", "exclusive; RFC 3339 instant with offset, or a local date", required=True
-            ),
+            _edge("start", "a local date, or an RFC 3339 instant with offset", "2026-11-01"),
+            _edge("end", "exclusive; a local date, or an instant with offset", "2026-12-01"),
             text_parameter("step", "length of a period", enum=list(STEPS), default="day"),
             text_parameter("zone", "IANA time zone; the organization's unless given"),
-            text_parameter("group_by", f"comma-separated: {', '.join(DIMENSIONS)}"),
-            *(text_parameter(name, f"only this {name}; several with commas") for name in FILTERS),
+            listed_parameter("group_by", "a row for each of these", enum=list(DIMENSIONS)),
+            *(listed_parameter(name, f"only this {name}, or these") for name in FILTERS),
         ],
-        responses={
-            200: UsageSerializer,
-            400: OpenApiResponse(description="a problem document: invalid_parameter"),
-            401: OpenApiResponse(description="a problem document: invalid_api_key"),
-            403: OpenApiResponse(description="a problem document: scope_missing"),
-        },
+        responses={200: UsageSerializer},
     )
     def get(self, request: Request) -> Response:
         """Totals and a series; periods without usage are not in it."""

@@ -10,7 +10,10 @@ from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 
 from accounts.api_auth import Refused
+from accounts.api_body import BoundedJson
 from accounts.problems import Problem
+from metering.ingest import decode
+from metering.ingest.decode import Refusal
 from metering.usage.event import TIME, instant_of
 
 DIGITS_MAX = 18
@@ -21,9 +24,48 @@ def bad(detail: str) -> Refused:
     return Refused(Problem("invalid_parameter", detail))
 
 
-def text_parameter(name: str, description: str, **more: Any) -> OpenApiParameter:
+class StrictJson(BoundedJson):
+    """A body read as the ingestion door reads its own: numbers are kept as they were written."""
+
+    def read(self, body: bytes) -> object:
+        """The value, or a refusal of the whole request."""
+        try:
+            return decode.parse(decode.text_of(body))
+        except Refusal as refusal:
+            raise Refused(refusal.problem) from None
+
+
+def parameter(name: str, schema: dict[str, Any], description: str, **more: Any) -> OpenApiParameter:
     """A parameter of the query, as the API describes itself."""
-    return OpenApiParameter(name, str, OpenApiParameter.QUERY, description=description, **more)
+    return OpenApiParameter(name, schema, "query", description=description, **more)
+
+
+def text_parameter(name: str, description: str, **more: Any) -> OpenApiParameter:
+    """One that is any text, or one of a few."""
+    return parameter(name, {"type": "string", **more}, description)
+
+
+def listed_parameter(name: str, description: str, **more: Any) -> OpenApiParameter:
+    """One that holds several values, with commas between them."""
+    schema = {"type": "array", "items": {"type": "string", **more}}
+    return parameter(name, schema, description, style="form", explode=False)
+
+
+def instant_parameter(name: str, description: str) -> OpenApiParameter:
+    """One that is an instant."""
+    return text_parameter(name, f"{description}; RFC 3339 with offset", format="date-time")
+
+
+def number_parameter(name: str, description: str) -> OpenApiParameter:
+    """One that is a whole number."""
+    schema = {"type": "integer", "minimum": 0, "maximum": 10**DIGITS_MAX - 1}
+    return parameter(name, schema, description)
+
+
+def limit_parameter(most: int) -> OpenApiParameter:
+    """How many rows a page may have."""
+    schema = {"type": "integer", "minimum": 1, "maximum": most, "default": most}
+    return parameter("limit", schema, "how many, at most")
 
 
 def once(request: Request, names: Sequence[str]) -> dict[str, str]:

@@ -6,16 +6,18 @@ from datetime import datetime
 from typing import Any, cast
 
 from django.utils import timezone
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.api_auth import Machine, Refused
+from accounts.api_description import BODY as BODY_REFUSALS
+from accounts.api_description import refuses
 from accounts.problems import Problem
 from metering import asked, backfills
-from metering.asked import bad, text_parameter
+from metering.asked import bad, limit_parameter, number_parameter, text_parameter
 from metering.backfills import PAGE_MAX, REASON_MAX, BackfillRefused, Counts
 from metering.ingest import doorbell
 from metering.models import Backfill
@@ -66,18 +68,30 @@ class BackfillsSerializer(serializers.Serializer[dict[str, Any]]):
     next_cursor = serializers.CharField(allow_null=True)
 
 
-class OpenBackfillSerializer(serializers.Serializer[dict[str, Any]]):
-    """What a backfill is for."""
-
-    reason = serializers.CharField(max_length=REASON_MAX, help_text="stands in the record")
-    start = serializers.DateTimeField(help_text="RFC 3339; events happened at or after it")
-    end = serializers.DateTimeField(help_text="RFC 3339; events happened before it")
-
-
-INVALID = OpenApiResponse(description="a problem document: invalid_parameter")
-UNKNOWN = OpenApiResponse(description="a problem document: unknown_backfill")
-NOT_OPEN = OpenApiResponse(description="a problem document: backfill_not_open")
-TOO_MANY = OpenApiResponse(description="a problem document: too_many_backfills")
+OPEN: dict[str, Any] = {
+    "type": "object",
+    "description": "What a backfill is for.",
+    "required": list(BODY),
+    "properties": {
+        "reason": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": REASON_MAX,
+            "description": "Stands in the record: visible characters.",
+        },
+        "start": {
+            "type": "string",
+            "format": "date-time",
+            "description": "Events happened at or after it; at most 366 days ago.",
+        },
+        "end": {
+            "type": "string",
+            "format": "date-time",
+            "description": "Events happened before it; not in the future.",
+        },
+    },
+    "additionalProperties": False,
+}
 
 
 class BackfillView(APIView):
@@ -116,10 +130,10 @@ class Backfills(BackfillView):
         summary="Backfills, the newest first",
         parameters=[
             text_parameter("state", "only those in this state", enum=Backfill.State.values),
-            text_parameter("cursor", "next_cursor of the answer before"),
-            text_parameter("limit", f"1 to {PAGE_MAX}"),
+            number_parameter("cursor", "next_cursor of the answer before"),
+            limit_parameter(PAGE_MAX),
         ],
-        responses={200: BackfillsSerializer, 400: INVALID},
+        responses={200: BackfillsSerializer},
     )
     def get(self, request: Request) -> Response:
         """Each with what became of its events."""
@@ -140,8 +154,20 @@ class Backfills(BackfillView):
     @extend_schema(
         operation_id="open_backfill",
         summary="Open a backfill",
-        request=OpenBackfillSerializer,
-        responses={201: BackfillWholeSerializer, 400: INVALID, 409: TOO_MANY},
+        request={"application/json": OPEN},
+        responses={201: BackfillWholeSerializer},
+        examples=[
+            OpenApiExample(
+                "a collector was down",
+                value={
+                    "reason": "collector in Frankfurt was down",
+                    "start": "2026-07-01T00:00:00Z",
+                    "end": "2026-08-01T00:00:00Z",
+                },
+                request_only=True,
+            )
+        ],
+        extensions=refuses(*BODY_REFUSALS, "empty_body", "too_many_backfills"),
     )
     def post(self, request: Request) -> Response:
         """Then send events to `POST /api/v1/events?backfill=<id>`."""
@@ -164,7 +190,8 @@ class OneBackfill(BackfillView):
     @extend_schema(
         operation_id="backfill",
         summary="One backfill, with what is in it",
-        responses={200: BackfillWholeSerializer, 404: UNKNOWN},
+        responses={200: BackfillWholeSerializer},
+        extensions=refuses("unknown_backfill"),
     )
     def get(self, request: Request, number: int) -> Response:
         """Counts, sums, and how much of it is in the readings."""
@@ -178,7 +205,8 @@ class CloseBackfill(BackfillView):
         operation_id="close_backfill",
         summary="Close a backfill: everything in it counts",
         request=None,
-        responses={200: BackfillWholeSerializer, 404: UNKNOWN, 409: NOT_OPEN},
+        responses={200: BackfillWholeSerializer},
+        extensions=refuses("unknown_backfill", "backfill_not_open"),
     )
     def post(self, request: Request, number: int) -> Response:
         """Safe to repeat."""
@@ -196,7 +224,8 @@ class RevertBackfill(BackfillView):
         operation_id="revert_backfill",
         summary="Revert a backfill: nothing in it counts, for good",
         request=None,
-        responses={200: BackfillWholeSerializer, 404: UNKNOWN},
+        responses={200: BackfillWholeSerializer},
+        extensions=refuses("unknown_backfill"),
     )
     def post(self, request: Request, number: int) -> Response:
         """Open or closed; safe to repeat."""
@@ -228,7 +257,7 @@ def _asked(data: object) -> tuple[str, datetime, datetime]:
         if name not in BODY:
             raise bad(f"{str(name)[:40]!a} is not known here; {', '.join(BODY)} are.")
     texts = [data.get(name) for name in BODY]
-    if not all(isinstance(text, str) for text in texts):
+    if not all(type(text) is str for text in texts):  # a number as it was written is a str too
         raise bad(f"{', '.join(BODY)} are needed, each of them a string.")
     reason, start, end = cast("list[str]", texts)
     return reason, asked.instant(start, "start"), asked.instant(end, "end")

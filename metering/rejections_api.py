@@ -7,16 +7,18 @@ from datetime import datetime
 from typing import Any, cast
 
 from django.utils import timezone
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.api_auth import Machine
+from accounts.api_description import BODY as BODY_REFUSALS
+from accounts.api_description import refuses
 from accounts.problems import KINDS
 from metering import asked, rejections
-from metering.asked import bad, text_parameter
+from metering.asked import bad, instant_parameter, limit_parameter, number_parameter, text_parameter
 from metering.models import Rejection
 from metering.rejections import REPLAYED_MAX, Which
 
@@ -47,17 +49,29 @@ class RejectionsSerializer(serializers.Serializer[dict[str, Any]]):
     rejections = RejectionSerializer(many=True)
     next_cursor = serializers.CharField(allow_null=True)
     left_out_today = serializers.IntegerField(
-        help_text="rejected today (UTC) and not kept, because the day had no more room for it"
+        allow_null=True,
+        help_text="rejected today (UTC) and not kept, because the day had no more room for it; "
+        "counted for the organization as a whole, so null for a key of one project",
     )
 
 
-class ReplayRequestSerializer(serializers.Serializer[dict[str, Any]]):
-    """Which to send again: by id, or by code and window."""
-
-    ids = serializers.ListField(child=serializers.IntegerField(), required=False)
-    code = serializers.CharField(required=False)
-    start = serializers.DateTimeField(required=False)
-    end = serializers.DateTimeField(required=False)
+REPLAY: dict[str, Any] = {
+    "type": "object",
+    "description": "Which to send again: by id, or by code and window. One condition at least.",
+    "minProperties": 1,
+    "properties": {
+        "ids": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": REPLAYED_MAX,
+            "items": {"type": "integer", "minimum": 1, "maximum": 2**63 - 1},
+        },
+        "code": {"enum": sorted(KINDS)},
+        "start": {"type": "string", "format": "date-time", "description": "received at or after"},
+        "end": {"type": "string", "format": "date-time", "description": "received before"},
+    },
+    "additionalProperties": False,
+}
 
 
 class ReplayedSerializer(serializers.Serializer[rejections.Replayed]):
@@ -78,16 +92,13 @@ class Rejections(APIView):
         operation_id="rejections",
         summary="Events that were not taken",
         parameters=[
-            text_parameter("code", "only this code"),
-            text_parameter("start", "received at or after this RFC 3339 instant"),
-            text_parameter("end", "received before this RFC 3339 instant"),
-            text_parameter("cursor", "next_cursor of the answer before"),
-            text_parameter("limit", f"1 to {rejections.PAGE_MAX}"),
+            text_parameter("code", "only this code", enum=sorted(KINDS)),
+            instant_parameter("start", "received at or after it"),
+            instant_parameter("end", "received before it"),
+            number_parameter("cursor", "next_cursor of the answer before"),
+            limit_parameter(rejections.PAGE_MAX),
         ],
-        responses={
-            200: RejectionsSerializer,
-            400: OpenApiResponse(description="a problem document: invalid_parameter"),
-        },
+        responses={200: RejectionsSerializer},
     )
     def get(self, request: Request) -> Response:
         """The newest first."""
@@ -102,8 +113,15 @@ class Rejections(APIView):
             "counts": rejections.counts(organization_id, window),
             "rejections": [RejectionSerializer(row).data for row in rows],
             "next_cursor": str(rows[-1].id) if len(rows) == limit else None,
-            "left_out_today": rejections.today(organization_id, timezone.now()).left_out,
+            "left_out_today": _left_out_today(machine),
         })  # fmt: skip
+
+
+def _left_out_today(machine: Machine) -> int | None:
+    """Of the whole organization: no key of one project is told what other projects sent."""
+    if machine.api_key.project_id is not None:
+        return None
+    return rejections.today(machine.organization.pk, timezone.now()).left_out
 
 
 class Replay(APIView):
@@ -114,11 +132,14 @@ class Replay(APIView):
     @extend_schema(
         operation_id="replay_rejections",
         summary="Send rejected events again, with the same ids",
-        request=ReplayRequestSerializer,
-        responses={
-            200: ReplayedSerializer,
-            400: OpenApiResponse(description="a problem document: invalid_parameter"),
-        },
+        request={"application/json": REPLAY},
+        responses={200: ReplayedSerializer},
+        examples=[
+            OpenApiExample(
+                "what named no project", value={"code": "unknown_project"}, request_only=True
+            )
+        ],
+        extensions=refuses(*BODY_REFUSALS, "empty_body"),
     )
     def post(self, request: Request) -> Response:
         """At most a thousand at a time, the oldest first; safe to repeat."""
@@ -148,7 +169,7 @@ def _chosen(data: object) -> Which:
     ):
         raise bad(f"ids must be 1 to {REPLAYED_MAX} ids of rejections.")
     texts = {name: data[name] for name in BODY if name != "ids" and name in data}
-    if not all(isinstance(text, str) for text in texts.values()):
+    if not all(type(text) is str for text in texts.values()):  # a number written so is one too
         raise bad("code, start and end are strings.")
     window = _window(texts)
     return Which(window.code, window.start, window.end, ids=ids)

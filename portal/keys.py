@@ -34,8 +34,6 @@ DEFAULTS = {
     "events_per_s_max": lambda: settings.INGEST_EVENTS_PER_S,
     "bytes_per_s_max": lambda: settings.INGEST_BYTES_PER_S,
 }
-SENT_FORMS = "sent_key_forms"
-SENT_FORMS_MAX = 20
 
 
 class KeyForm(forms.Form):
@@ -63,7 +61,8 @@ class KeyForm(forms.Form):
 
 
 class LimitForm(forms.Form):
-    """What a key may report a second. A member asks for no more than every key has, or it had."""
+    """What a key may report a second. A member asks for no more than every key has, or it had;
+    where staff have set a cap, for no more than that."""
 
     events_per_s_max = forms.IntegerField(required=False, min_value=1, label="Events a second")
     bytes_per_s_max = forms.IntegerField(required=False, min_value=1, label="Bytes a second")
@@ -71,13 +70,23 @@ class LimitForm(forms.Form):
     def __init__(self, api_key: ApiKey, data: object = None) -> None:
         now = {name: getattr(api_key, name) for name in api_keys.LIMITS_MAX}
         super().__init__(data, initial=now, auto_id=f"id_{api_key.prefix}_%s")  # type: ignore[arg-type]
-        for name, most in api_keys.LIMITS_MAX.items():
-            usual = DEFAULTS[name]()
+        for name in api_keys.LIMITS_MAX:
             field = self.fields[name]
             assert isinstance(field, forms.IntegerField)
-            field.max_value = max(usual, now[name] or 0) if usual else most
+            cap: int | None = getattr(api_key, api_keys.CAP_OF[name])
+            usual = DEFAULTS[name]()
+            field.required = cap is not None
+            field.max_value = cap or _most(name, usual, now[name])
             field.validators.append(MaxValueValidator(field.max_value))
-            field.help_text = f"Empty: {f'{usual:,}' if usual else 'no limit'}."
+            field.help_text = (
+                f"The operator allows {cap:,} at most."
+                if cap
+                else f"Empty: {f'{usual:,}' if usual else 'no limit'}."
+            )
+
+
+def _most(name: str, usual: int, now: int | None) -> int:
+    return max(usual, now or 0) if usual else api_keys.LIMITS_MAX[name]
 
 
 @require_GET
@@ -98,9 +107,6 @@ def create(request: HttpRequest, entry: Entry) -> HttpResponse:
     form = KeyForm(entry, request.POST)
     if not form.is_valid():
         return _page(request, entry, form)
-    if not _first_time(request, form.cleaned_data["form_id"]):
-        messages.warning(request, "That key was made already. Its secret is not shown again.")
-        return redirect("portal:keys", entry.organization.slug)
     try:
         api_key, new = api_keys.issue(
             organization=entry.organization,
@@ -109,7 +115,11 @@ def create(request: HttpRequest, entry: Entry) -> HttpResponse:
             project=form.cleaned_data["project"],
             expires_at=form.expires_at(timezone.now()),
             actor=entry.user,
+            request_id=form.cleaned_data["form_id"],
         )
+    except api_keys.AlreadyIssued:
+        messages.warning(request, "That key was made already. Its secret is not shown again.")
+        return redirect("portal:keys", entry.organization.slug)
     except Refusal as refusal:
         show_refusal(form, refusal)
         return _page(request, entry, form)
@@ -155,14 +165,6 @@ class Row:
     events_per_s: int | None
     bytes_per_s: int | None
     form: LimitForm
-
-
-def _first_time(request: HttpRequest, form_id: str) -> bool:
-    sent = request.session.get(SENT_FORMS, [])
-    if form_id in sent:
-        return False
-    request.session[SENT_FORMS] = [*sent, form_id][-SENT_FORMS_MAX:]
-    return True
 
 
 def _page(

@@ -12,7 +12,8 @@ from django.test import Client
 
 from accounts import people
 from accounts.models import Organization
-from billing import catalog, costs, invoicing, upstream
+from billing import catalog, costs, invoicing, upstream, what_if
+from billing.comparisons import Verdict
 from billing.feeds.listing import Listed, ListedModel, Listing
 from billing.models import Invoice, ProviderCost, Subscription
 from metering import readings, retelling
@@ -179,6 +180,23 @@ def test_what_is_not_covered_is_not_passed_on(acme: Organization) -> None:
     assert passed(invoice) == []
     assert invoice.total_minor == 300
     assert not ProviderCost.objects.exists()
+
+
+def test_a_comparison_passes_costs_on_and_leaves_out_who_has_an_unknown_one(
+    subscription: Subscription,
+) -> None:
+    cost("0.25", NOVEMBER)
+    use(subscription, NOVEMBER, MTOK)
+    first, last = NOVEMBER.date(), DECEMBER.date()
+
+    def compared() -> tuple[Verdict, int, int]:
+        other = what_if.Alternative(passing_on("100"))
+        (found,) = what_if.compare(other, first, last, DECEMBER).found
+        return found.verdict, found.old_minor, found.new_minor
+
+    assert compared() == (Verdict.DEARER, 30, 50)
+    use(subscription, NOVEMBER, MTOK, model="llama")
+    assert compared() == (Verdict.COST_UNKNOWN, 0, 0)
 
 
 def test_a_page_about_a_billed_line_does_not_wait_for_costs(subscription: Subscription) -> None:

@@ -3,41 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.core import mail
-from django.db import IntegrityError, connections, transaction
+from django.db import IntegrityError, transaction
 
 from billing import allowance, catalog, drafting, invoicing, numbers
 from billing.models import Invoice, InvoiceLine, InvoiceSeries, Subscription
 from billing.rating.period import Period
 from tests import build
+from tests.together import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 SEPTEMBER = datetime(2026, 9, 1, tzinfo=UTC)
 OCTOBER = datetime(2026, 10, 1, tzinfo=UTC)
 MTOK = 1_000_000
-
-
-def at_once(*calls: Callable[[], object]) -> list[object]:
-    """Run each call on a thread and a connection of its own, all starting together."""
-    ready = threading.Barrier(len(calls))
-
-    def run(call: Callable[[], object]) -> object:
-        try:
-            ready.wait(timeout=10)
-            return call()
-        except Exception as error:
-            return error
-        finally:
-            connections.close_all()
-
-    with ThreadPoolExecutor(len(calls)) as threads:
-        return list(threads.map(run, calls))
 
 
 @pytest.fixture

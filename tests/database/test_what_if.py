@@ -14,6 +14,7 @@ from django.core.management import CommandError, call_command
 from accounts.models import Organization
 from billing import invoicing, what_if
 from billing.catalog import TariffRefused
+from billing.comparisons import Verdict
 from billing.models import Invoice, Subscription, Tariff
 from billing.what_if import Alternative, Answer
 from tests import build
@@ -115,7 +116,9 @@ def test_usage_without_a_price_is_said_and_not_called_cheap(
 def test_another_currency_is_left_out_by_name(flat: Tariff, now: datetime) -> None:
     answer = ask(Alternative({**PEAKS, "currency": "EUR"}), now)
     assert answer.compared == []
-    assert [one.slug for one in answer.other_currency] == ["acme", "globex"]
+    assert [one.organization.slug for one in answer.which(Verdict.OTHER_CURRENCY)] == [
+        "acme", "globex",
+    ]  # fmt: skip
 
 
 def test_nothing_can_be_written_meanwhile(
@@ -124,7 +127,7 @@ def test_nothing_can_be_written_meanwhile(
     def write(*_: object) -> Any:
         build.make_tariff(code="other")
 
-    monkeypatch.setattr(what_if, "_compared", write)
+    monkeypatch.setattr(what_if, "between", write)
     with pytest.raises(Exception, match="read-only transaction"):
         ask(Alternative(PEAKS), now)
 

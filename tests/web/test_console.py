@@ -375,13 +375,14 @@ def test_a_key_is_revoked(operator: Client, acme: Organization):
 def test_staff_set_any_limit_of_a_key(operator: Client, root: User, acme: Organization):
     api_key, _ = build.make_key(organization=acme)
     page = url(ApiKey, "change", api_key.pk)
-    said = operator.post(page, {"events_per_s_max": "0", "bytes_per_s_max": ""}, follow=True)
+    said = operator.post(page, {"events_per_s_cap": "0", "bytes_per_s_cap": ""}, follow=True)
     assert "Write a number from 1 to 1,000,000" in said.content.decode()
-    operator.post(page, {"events_per_s_max": "50000", "bytes_per_s_max": ""})
+    operator.post(page, {"events_per_s_cap": "50000", "bytes_per_s_cap": ""})
     api_key.refresh_from_db()
     assert (api_key.events_per_s_max, api_key.bytes_per_s_max) == (50_000, None)
+    assert (api_key.events_per_s_cap, api_key.bytes_per_s_cap) == (50_000, None)
     entry = AuditEntry.objects.get()
-    assert (entry.action, entry.actor) == ("api_key.limited", root)
+    assert (entry.action, entry.actor) == ("api_key.capped", root)
 
 
 def tariff_values(document: object) -> dict[str, object]:
@@ -411,7 +412,7 @@ def test_a_tariff_is_published_with_its_first_version(operator: Client, root: Us
         ({**build.flat_document(), "extra": 1}, "/extra is no field known here"),
         (build.flat_document(price="-1"), "/components/0/price must be a decimal"),
         (build.flat_document(currency="EUR"), "The document is in EUR"),
-        ("{", "Enter a valid JSON"),
+        ("{", "No JSON: Expecting property name"),
     ],
 )
 def test_a_wrong_tariff_document_says_where(operator: Client, db: None, document, says: str):

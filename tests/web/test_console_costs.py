@@ -14,6 +14,7 @@ from accounts import people
 from accounts.models import AuditEntry, Organization
 from billing.models import CatalogModel, CostImport, CostProposal, ModelAlias, ProviderCost
 from tests import build
+from tests.web.portal_acme import words_in
 
 PROPOSALS = "/console/billing/costproposal/"
 IMPORTS = "/console/billing/costimport/"
@@ -131,6 +132,22 @@ def test_margin_and_usage_without_a_price_are_pages(ann: Client, acme: Organizat
     page = ann.get("/console/margin/?organization=acm").content.decode()
     assert "4 USD" in page
     assert str(subscription.organization) in page
+    assert "unknown" not in page
     page = ann.get("/console/unpriced/").content.decode()
     assert "has a price" in page
     assert "No running subscription" in ann.get("/console/margin/?organization=zz").content.decode()
+
+
+def test_a_cost_that_nobody_knows_is_not_shown_as_zero(
+    ann: Client, acme: Organization, now
+) -> None:
+    starts = now.replace(day=1, hour=0, minute=0, second=0)
+    build.make_subscription(organization=acme, starts_at=starts)
+    build.make_reading(
+        organization=acme, starts_at=now.replace(hour=0, minute=0, second=0), quantity=4_000_000
+    )
+    page = words_in(ann.get("/console/margin/?organization=acm").content.decode())
+    assert (
+        "gpt-5 not in the catalogue 4 USD unknown 4,000,000 tokens without a cost unknown" in page
+    )
+    assert " 0 USD" not in page

@@ -9,10 +9,13 @@ from datetime import UTC, datetime
 import pytest
 import time_machine
 from django.contrib.auth.models import Permission
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from accounts import people
 from accounts.models import AuditEntry, Organization, User
+from billing import catalog, proposals
 from billing.models import NegotiatedTerms, PriceProposal, Subscription, Tariff, TariffVersion
 from tests import build
 
@@ -110,7 +113,36 @@ def test_a_price_that_is_none_is_refused_at_its_field(
     response = ann.post(page_of(tariff), asked(build.flat_document(price=price)))
     assert response.status_code == 422
     (error,) = response.context["form"].errors["document"]
-    assert error.startswith("/components/0/price must be a decimal")
+    assert error.startswith("Line 1, column ")
+    assert ": /components/0/price must be a decimal" in error
+
+
+def test_an_error_names_the_line_of_the_document_as_it_was_written(
+    ann: Client, tariff: Tariff
+) -> None:
+    written = json.dumps(build.flat_document(price="-1"), indent=2).replace("\n", "\r\n")
+    response = ann.post(page_of(tariff), asked({}) | {"document": written})
+    line = next(number for number, text in enumerate(written.split("\r\n"), 1) if '"price"' in text)
+    (error,) = response.context["form"].errors["document"]
+    assert error.startswith(f"Line {line}, column 16: /components/0/price")
+    assert "\n  &quot;currency&quot;" in response.content.decode().replace("\r", "")
+
+
+@pytest.mark.parametrize(
+    ("written", "complaint"),
+    [
+        ('{"currency": "USD",\n "currency": "EUR"}', "An object has the key 'currency' twice"),
+        ('{"currency": NaN}', "NaN is no JSON number."),
+        ('{\n"currency": }', "No JSON: Expecting value at line 2, column 13."),
+    ],
+)
+def test_a_document_is_read_strictly(
+    ann: Client, tariff: Tariff, written: str, complaint: str
+) -> None:
+    response = ann.post(page_of(tariff), asked({}) | {"document": written})
+    assert response.status_code == 422
+    (error,) = response.context["form"].errors["document"]
+    assert complaint in error
 
 
 def test_a_jump_is_proposed_and_never_published_alone(ann: Client, tariff: Tariff) -> None:
@@ -216,3 +248,42 @@ def test_a_published_version_is_read_only(ann: Client, tariff: Tariff) -> None:
     version = TariffVersion.objects.get()
     page = f"/console/billing/tariffversion/{version.pk}/change/"
     assert ann.post(page, {"source": "https://example.org"}).status_code == 403
+
+
+def test_the_list_of_proposals_asks_no_more_for_more_of_them(
+    ann: Client,
+) -> None:
+    def questions() -> int:
+        with CaptureQueriesContext(connection) as asked_for:
+            listed = ann.get("/console/billing/priceproposal/").context["cl"].result_list
+        assert len(listed) == PriceProposal.objects.count()
+        return len(asked_for)
+
+    proposed(ann, build.make_tariff(code="t0"))
+    few = questions()
+    for number in range(1, 8):
+        take(ann, page_of(build.make_tariff(code=f"t{number}")), "propose",
+             build.flat_document(price="11"), reason="index")  # fmt: skip
+    assert PriceProposal.objects.count() == 8
+    assert questions() == few
+
+
+def test_the_list_says_of_each_proposal_whether_it_is_stale(
+    ann: Client, tariff: Tariff, subscription: Subscription, now: datetime
+) -> None:
+    """As approving would: for a tariff, and for what rests on a tariff and an agreement."""
+    fresh, stale = build.make_tariff(code="fresh"), build.make_tariff(code="stale")
+    for one in (fresh, stale):
+        take(ann, page_of(one), "propose", build.flat_document(price="11"), reason="index")
+    net = {"code": "net", "models": ["*"], "registers": ["input"], "shape": "flat", "per": 1}
+    of_subscription = f"/console/subscriptions/{subscription.pk}/negotiate/"
+    agreed = {"components": [net | {"price": "9"}]}
+    take(ann, of_subscription, "propose", agreed, source="Letter", reason="x")
+    seen = proposals.with_staleness(PriceProposal.objects.order_by("pk"))
+    assert [one.stale for one in seen] == [proposals.is_stale(one) for one in seen]
+    assert [one.stale for one in seen] == [False, False, False]
+    december = datetime(2026, 12, 1, tzinfo=UTC)
+    for one in (stale, tariff):
+        catalog.add_version(one, build.flat_document(price="1.10"), december, now)
+    assert [one.stale for one in seen.all()] == [False, True, True]
+    assert [proposals.is_stale(one) for one in seen] == [False, True, True]

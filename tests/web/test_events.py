@@ -288,9 +288,3 @@ def test_pages_follow_each_other_without_a_gap_or_an_overlap(
     assert walk() == whole
     assert walk(session="run-7") == ["req-1"]
     assert api.get(session="run-7").json()["looked_back_to"] is not None
-
-
-def test_the_openapi_description_tells_of_both(client: Client) -> None:
-    paths = client.get("/api/v1/openapi.json").json()["paths"]
-    assert "get" in paths[URL]
-    assert any(path.startswith(f"{URL}/") for path in paths)

@@ -85,8 +85,8 @@ def test_no_request_fails_by_a_connection_that_died_in_the_pool() -> None:
         thread.start()
         thread.join()
 
-    in_a_thread()
-    with connection.cursor() as cursor:
+    with connection.cursor() as cursor:  # first, so that it is not the one that dies
+        in_a_thread()
         cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [answers[0]])
     in_a_thread()
     assert len(answers) == 2

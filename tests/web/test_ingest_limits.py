@@ -244,11 +244,66 @@ class TestSetting:
         assert key.events_per_s_max is None
 
     def test_what_staff_granted_a_member_may_keep(self, key: ApiKey, alice: User) -> None:
-        api_keys.limit(api_key=key, events_per_s_max=90_000, bytes_per_s_max=None, actor=None)
+        api_keys.cap(api_key=key, events_per_s_cap=90_000, bytes_per_s_cap=None, actor=None)
         form = {"events_per_s_max": "90000", "bytes_per_s_max": "1000000"}
         assert signed_in(alice).post(f"/o/acme/keys/{key.prefix}/limits/", form).status_code == 302
         key.refresh_from_db()
         assert (key.events_per_s_max, key.bytes_per_s_max) == (90_000, 1_000_000)
+
+    @pytest.mark.parametrize("value", ["", "101"])
+    def test_an_owner_neither_clears_nor_raises_what_staff_set(
+        self, key: ApiKey, alice: User, value: str
+    ) -> None:
+        api_keys.cap(api_key=key, events_per_s_cap=100, bytes_per_s_cap=None, actor=None)
+        client = signed_in(alice)
+        assert "The operator allows 100 at most." in text_of(client, "/o/acme/keys/")
+        form = {**self.FORM, "events_per_s_max": value}
+        assert client.post(f"/o/acme/keys/{key.prefix}/limits/", form).status_code == 422
+        with pytest.raises(Refusal, match="The operator allows this key 100"):
+            api_keys.limit(
+                api_key=key,
+                events_per_s_max=int(value) if value else None,
+                bytes_per_s_max=None,
+                actor=alice,
+            )
+        key.refresh_from_db()
+        assert (key.events_per_s_max, key.events_per_s_cap) == (100, 100)
+
+    def test_an_owner_asks_for_less_than_staff_allow_and_again_for_all_of_it(
+        self, key: ApiKey, alice: User
+    ) -> None:
+        api_keys.cap(api_key=key, events_per_s_cap=100, bytes_per_s_cap=None, actor=None)
+        for value in (40, 100):
+            api_keys.limit(api_key=key, events_per_s_max=value, bytes_per_s_max=None, actor=alice)
+            key.refresh_from_db()
+            assert (key.events_per_s_max, key.events_per_s_cap) == (value, 100)
+
+    @pytest.mark.parametrize(
+        ("asked", "cap", "holds"),
+        [(None, 100, 100), (40, 100, 40), (400, 100, 100), (40, None, 40), (None, None, None)],
+    )
+    def test_a_cap_holds_at_once_unless_less_was_asked_for(
+        self, key: ApiKey, asked: int | None, cap: int | None, holds: int | None
+    ) -> None:
+        api_keys.limit(api_key=key, events_per_s_max=asked, bytes_per_s_max=None, actor=None)
+        api_keys.cap(api_key=key, events_per_s_cap=cap, bytes_per_s_cap=None, actor=None)
+        key.refresh_from_db()
+        assert (key.events_per_s_max, key.events_per_s_cap) == (holds, cap)
+
+    def test_a_cap_that_is_taken_back_leaves_what_the_settings_say(self, key: ApiKey) -> None:
+        for cap in (100, None):
+            api_keys.cap(api_key=key, events_per_s_cap=cap, bytes_per_s_cap=None, actor=None)
+        key.refresh_from_db()
+        assert (key.events_per_s_max, key.events_per_s_cap) == (None, None)
+
+    @pytest.mark.parametrize("limit", [None, 101])
+    def test_the_database_holds_a_limit_within_its_cap(
+        self, key: ApiKey, limit: int | None
+    ) -> None:
+        for unit in ("events", "bytes"):
+            fields = {f"{unit}_per_s_max": limit, f"{unit}_per_s_cap": 100}
+            with pytest.raises(IntegrityError, match="limit_within_cap"), transaction.atomic():
+                ApiKey.objects.filter(pk=key.pk).update(**fields)
 
     def test_a_revoked_key_has_nothing_to_limit(self, key: ApiKey) -> None:
         api_keys.revoke(api_key=key, actor=None, now=NOW)

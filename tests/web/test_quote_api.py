@@ -225,8 +225,3 @@ def test_the_database_refuses_to_write_while_prices_are_asked_for() -> None:
         connection.cursor() as cursor,
     ):
         cursor.execute("INSERT INTO billing_invoiceseries VALUES (DEFAULT, 'X', 2026, 0, now())")
-
-
-def test_both_are_described(client: Client) -> None:
-    paths = client.get("/api/v1/openapi.json").json()["paths"]
-    assert {"/api/v1/quote", "/api/v1/simulate"} <= set(paths)

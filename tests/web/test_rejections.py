@@ -191,6 +191,9 @@ def test_a_day_has_room_for_so_much_and_the_rest_is_told_and_counted(
     assert batch.rejected == 5
     assert len(kept(acme)) == 3
     assert api.get().json()["left_out_today"] == 4
+    row, of_one_project = build.make_key(organization=acme)
+    ApiKey.objects.filter(pk=row.pk).update(project=build.make_project(organization=acme, slug="x"))
+    assert Api(client, of_one_project).get().json()["left_out_today"] is None
     client.force_login(alice)
     page = client.get(f"/o/{acme.slug}/rejections/").content.decode()
     assert "4 rejected events were told why and counted, and are not kept" in page

@@ -154,13 +154,6 @@ def test_reading_writes_nothing(berlin: Organization) -> None:
     assert response.status_code in (401, 405)
 
 
-def test_the_api_describes_itself(db: None) -> None:
-    schema = Client().get("/api/v1/openapi.json", headers={"accept": "application/json"})
-    operation = schema.json()["paths"]["/api/v1/usage"]["get"]
-    names = {parameter["name"] for parameter in operation["parameters"]}
-    assert {"start", "end", "step", "zone", "group_by", "model", "register"} <= names
-
-
 def test_the_database_is_asked_a_bounded_number_of_times(
     berlin: Organization, django_assert_max_num_queries: Any
 ) -> None:

@@ -16,12 +16,19 @@ from django.utils import timezone
 from accounts.models import Organization
 from billing import what_if
 from billing.catalog import TariffRefused
+from billing.comparisons import Verdict
 from billing.models import Tariff
 from billing.rating import strict_json
 from billing.rating.document import Field, TariffInvalid
 from billing.rating.money import from_minor
 from billing.what_if import Alternative, Answer, Compared
 
+LEFT_OUT = {
+    Verdict.OTHER_CURRENCY: "in another currency",
+    Verdict.NO_PRICES: "because the tariff had no prices then",
+    Verdict.NOT_TOLD_APART: "because readings do not tell its sizes of requests apart",
+    Verdict.COST_UNKNOWN: "because a cost that is passed on is not known",
+}
 COLUMNS = ("organization", "periods", "old", "new", "difference", "currency", "unpriced")
 
 
@@ -76,7 +83,7 @@ def document(other: Alternative, answer: Answer) -> dict[str, object]:
         "new": _money(answer.new_minor, other.currency),
         "winners": len(answer.winners),
         "losers": len(answer.losers),
-        "other_currency": [one.slug for one in answer.other_currency],
+        **{verdict: _slugs(answer, verdict) for verdict in LEFT_OUT},
     }
 
 
@@ -132,6 +139,10 @@ def _table(other: Alternative, answer: Answer) -> Iterator[str]:
     )
     if unpriced := sum(one.unpriced for one in answer.compared):
         yield f"{unpriced:,} units have no price under {other.name} and cost nothing there"
-    if answer.other_currency:
-        names = ", ".join(one.slug for one in answer.other_currency)
-        yield f"left out, in another currency: {names}"
+    for verdict, why in LEFT_OUT.items():
+        if names := ", ".join(_slugs(answer, verdict)):
+            yield f"left out, {why}: {names}"
+
+
+def _slugs(answer: Answer, verdict: Verdict) -> list[str]:
+    return [one.organization.slug for one in answer.which(verdict)]
