@@ -25,15 +25,17 @@ DEFAULT_ROUNDS = 7
 ROUNDS_S_MAX = 45.0  # on a busy machine: fewer rounds
 BATCHES = {"copy": 60, "http": 60, "plain": 4}  # per round, so that each runs about a second
 WAYS = tuple(BATCHES)
+GROWTH_MILLIONS = [1, 10, 30, 100]
+BACKLOG_MILLIONS = [5]
 BACKLOG = 8  # rounds that wait to be drained while more come
 
 
 def main() -> int:
     """Measure and report; nonzero only if something could not be measured."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=("speed", "growth"), default="speed")
+    parser.add_argument("what", nargs="?", choices=("speed", "growth", "backlog"), default="speed")
     parser.add_argument("--rounds", type=int, default=DEFAULT_ROUNDS)
-    parser.add_argument("--millions", type=int, nargs="+", default=[1, 10, 30, 100])
+    parser.add_argument("--millions", type=int, nargs="+")
     asked = parser.parse_args()
     with ExitStack() as stack:
         stack.enter_context(scratch.database())
@@ -47,7 +49,12 @@ def main() -> int:
         if asked.what == "growth":
             from bench import growth
 
-            growth.measure(stack, asked.millions)
+            growth.measure(stack, asked.millions or GROWTH_MILLIONS)
+            return 0
+        if asked.what == "backlog":
+            from bench import backlog
+
+            backlog.measure(stack, max(asked.millions or BACKLOG_MILLIONS))
             return 0
         results, server = measure(stack, asked.rounds)
         print(report.write(results, server=server))
@@ -165,8 +172,8 @@ def backlogged(runs: Sequence[Run], prepare: Callable[[], Callable[[], Any]]) ->
     yield Result("roll-up by itself", rolled_up_per_s, "events/s", NAMES["http"], ratio)
     for _ in range(BACKLOG):
         prepare()()
-    with backlog.draining() as going:
-        times, took_s = backlog.sent_while(going, prepare)
+    with backlog.draining() as process:
+        times, took_s = backlog.sent_while(process, prepare)
     counted = readings.event_count(1) + readings.freshness().pending_events
     assert counted == pending + (BACKLOG + times) * each, "an event was lost"
     sent_per_s = times * each / took_s

@@ -37,6 +37,21 @@ ADD_INDEX = """
     ALTER TABLE metering_identity ADD CONSTRAINT metering_identity_pkey
         PRIMARY KEY (organization_id, source_id, id) WITH (fillfactor = 70)
 """
+# Another organization's names for the same, under the same numbers.
+NAMES_TOO = """
+    WITH sources AS (
+        INSERT INTO metering_source (organization_id, id, name)
+        SELECT %(organization_id)s, id, name FROM metering_source
+        WHERE organization_id = %(pattern_of)s
+    )
+    INSERT INTO metering_attribution
+        (organization_id, id, project_id, model, api_key, agent, region, service_class)
+    SELECT %(organization_id)s, attribution.id, project.id, model, api_key, agent, region,
+           service_class
+    FROM metering_attribution attribution
+    JOIN accounts_project project ON project.organization_id = %(organization_id)s
+    WHERE attribution.organization_id = %(pattern_of)s
+"""
 # Batches, each with a segment like one that came, and a thousand new identities.
 FILL = """
     WITH pattern AS MATERIALIZED (
@@ -45,13 +60,14 @@ FILL = """
     ), made AS (
         INSERT INTO metering_ingestbatch (organization_id, api_key_id, submitted, accepted,
             duplicate, conflict, rejected, state, applied_at, occurred_first, occurred_last)
-        SELECT %(organization_id)s, 1, %(events)s, %(events)s, 0, 0, 0, 'applied',
-            clock_timestamp(), clock_timestamp(), clock_timestamp()
+        SELECT %(organization_id)s, 1, %(events)s, %(events)s, 0, 0, 0, %(state)s,
+            CASE %(state)s WHEN 'applied' THEN clock_timestamp() END, clock_timestamp(),
+            clock_timestamp()
         FROM generate_series(1, %(batches)s)
         RETURNING id, received_at
     ), segments AS (
         INSERT INTO metering_segment
-        SELECT pattern.organization_id, made.id, made.received_at, ordinals, occurred_at,
+        SELECT %(organization_id)s, made.id, made.received_at, ordinals, occurred_at,
                attribution_ids, sessions, input, cache_read, cache_write, output, reasoning, extra
         FROM made JOIN pattern ON pattern.number = made.id %% (SELECT count(*) FROM pattern)
     )
@@ -128,22 +144,28 @@ def _fill(own: psycopg.Connection[Any], organization_id: int, wanted: int) -> in
     """Fill up to about as many events; how many there are."""
     missing = max(0, wanted - _stored(own)) // batches.EVENTS
     at_once = max(0, missing - ONE_BY_ONE)
-    if at_once:
-        own.execute(DROP_INDEX)
-        _make(own, organization_id, at_once)
-        own.execute(ADD_INDEX)
-    for table in storage.EVENTS:
-        own.execute(f"VACUUM ANALYZE {table}")
-    _make(own, organization_id, missing - at_once)
+    fill(own, organization_id, at_once, state="applied")
+    _make(own, organization_id, missing - at_once, state="applied")
     return _stored(own)
 
 
-def _make(own: psycopg.Connection[Any], organization_id: int, wanted: int) -> None:
+def fill(own: psycopg.Connection[Any], organization_id: int, wanted: int, *, state: str) -> None:
+    """Make so many batches in that state, whose identities go into the index all at once."""
+    if wanted:
+        own.execute(DROP_INDEX)
+        _make(own, organization_id, wanted, state=state)
+        own.execute(ADD_INDEX)
+    for table in storage.EVENTS:
+        own.execute(f"VACUUM ANALYZE {table}")
+
+
+def _make(own: psycopg.Connection[Any], organization_id: int, wanted: int, *, state: str) -> None:
     for done in range(0, wanted, LAYER):
         parameters = {
             "organization_id": organization_id,
             "events": batches.EVENTS,
             "batches": min(LAYER, wanted - done),
+            "state": state,
         }
         own.execute(FILL, parameters)
 

@@ -67,7 +67,7 @@ class CoreClock:
             "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
             " AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
         ).fetchall()
-        return sum(_spent_s(pid) for (pid,) in pids)
+        return sum(spent_s(pid) for (pid,) in pids)
 
     def door_s(self) -> float:
         """By granian and its worker."""
@@ -75,10 +75,11 @@ class CoreClock:
         pids = [self.door_pid]
         if children.exists():
             pids += [int(pid) for pid in children.read_text().split()]
-        return sum(_spent_s(pid) for pid in pids)
+        return sum(spent_s(pid) for pid in pids)
 
 
-def _spent_s(pid: int) -> float:
+def spent_s(pid: int) -> float:
+    """Processor seconds of a process; zero where it is not there, or not on this machine."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except FileNotFoundError:

@@ -18,6 +18,8 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Max, Q
 
+from accounts import prepared
+from accounts.prepared import Columns
 from billing import carrying, telling, timeline
 from billing.models import Invoice, NegotiatedTerms, Tariff, TariffVersion
 from billing.presets import PRESETS, STANDARD
@@ -152,13 +154,18 @@ def terms_in(tariff: Tariff, period: Period) -> list[PricedTerms]:
     return stretches
 
 
+VERSION = Columns(TariffVersion, "version", without=["document", "source"])
+VALID = f"""
+    SELECT {VERSION.text} FROM billing_tariffversion version
+    WHERE tariff_id = ANY(%s) AND withdrawn_at IS NULL ORDER BY valid_from
+"""  # noqa: S608 - names of columns
+
+
 def terms_in_each(wanted: Sequence[tuple[Tariff, Period]]) -> list[list[PricedTerms]]:
     """The terms of several periods, found in one statement."""
-    versions = TariffVersion.objects.filter(
-        tariff__in={tariff.pk for tariff, _ in wanted}, withdrawn_at=None
-    )
     valid: dict[int, list[TariffVersion]] = defaultdict(list)
-    for version in versions.defer("document").order_by("valid_from"):
+    for row in prepared.rows(VALID, [list({tariff.pk for tariff, _ in wanted})]):
+        version = VERSION.instance(row)
         valid[version.tariff_id].append(version)
     return [_tiled(tariff, period, valid[tariff.pk]) for tariff, period in wanted]
 

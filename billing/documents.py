@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Self
 
+from accounts import prepared
 from billing.models import Invoice, Subscription
 from billing.rating.period import Period
 
@@ -25,6 +26,17 @@ class Document(NamedTuple):
     replaced_by: int | None
 
 
+OF = """
+    SELECT document.period_start, document.period_end, document.id, document.subscription_id,
+           document.status, document.currency, document.created_at, document.voided_at,
+           document.kind, replacing.id
+    FROM billing_invoice document
+    LEFT JOIN billing_invoice replacing ON replacing.replaces_id = document.id
+    WHERE document.organization_id = %s
+    ORDER BY document.period_start, document.id
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Documents:
     """All of them, in the order of their periods, fetched in one statement.
@@ -38,12 +50,7 @@ class Documents:
     @classmethod
     def of(cls, organization_id: int) -> Self:
         """What there is now. Whoever decides by it holds the lock of the subscriptions."""
-        rows = Invoice.objects.filter(organization=organization_id).order_by("period_start", "pk")
-        columns = (
-            "pk", "subscription_id", "status", "currency", "created_at", "voided_at", "kind",
-            "replaced_by",
-        )  # fmt: skip
-        found = rows.values_list("period_start", "period_end", *columns)
+        found = prepared.rows(OF, [organization_id])
         return cls([
             Document(Period(start, end), *others) for start, end, *others in found
         ])  # fmt: skip

@@ -16,7 +16,7 @@ from rest_framework.views import APIView
 from accounts.api_auth import Machine, Refused
 from accounts.api_description import refuses
 from accounts.problems import Problem
-from billing import trail
+from billing import searching, trail
 from billing.fates import Fate, Reason, Verdict
 from billing.trail import Part, RegisterTrail, Trail
 from metering import asked, readings
@@ -25,7 +25,7 @@ from metering.readings import EventPlace, EventSearch, FoundEvent
 
 PAGE_MAX = 100
 NAMES = ("id", "source", "model", "project", "api_key", "agent", "session")
-PARAMETERS = (*NAMES, "batch_id", "start", "end", "cursor", "limit")
+PARAMETERS = (*NAMES, "fate", "batch_id", "start", "end", "cursor", "limit")
 
 
 class EventSerializer(serializers.Serializer[dict[str, Any]]):
@@ -95,7 +95,8 @@ class TrailSerializer(EventSerializer):
     currency = serializers.CharField(allow_null=True)
     registers = RegisterSerializer(many=True)
     taken_back_by = serializers.CharField(
-        allow_null=True, help_text="the id of the void or amendment"
+        allow_null=True,
+        help_text="the id of the void or amendment; null for a key that does not read its project",
     )
     amends = serializers.CharField(allow_null=True, help_text="the id of the event it replaces")
 
@@ -110,6 +111,7 @@ class Events(APIView):
         summary="Stored events, newest first, each with its fate",
         parameters=[
             *(text_parameter(name, f"only this {name.replace('_', ' ')}") for name in NAMES),
+            text_parameter("fate", "only events that met this fate", enum=list(Fate)),
             number_parameter("batch_id", "only those of this batch"),
             instant_parameter("start", "happened at or after it"),
             instant_parameter("end", "happened before it"),
@@ -125,11 +127,12 @@ class Events(APIView):
         machine = cast("Machine", request.user)
         given = asked.once(request, PARAMETERS)
         search = _search(given, machine)
-        organization = machine.organization
-        page = readings.event_page(organization.pk, search, limit=asked.limit(given, PAGE_MAX))
-        fates = trail.verdicts(organization, page.events, timezone.now())
+        page = searching.event_page(
+            machine.organization, search, _fate(given.get("fate")), timezone.now(),
+            limit=asked.limit(given, PAGE_MAX),
+        )  # fmt: skip
         return Response({
-            "events": [_event(event, fates[event.place]) for event in page.events],
+            "events": [_event(event, verdict) for event, verdict in page.events],
             "next_cursor": str(page.next) if page.next else None,
             "looked_back_to": page.looked_back_to,
         })  # fmt: skip
@@ -156,12 +159,12 @@ class OneEvent(APIView):
         if event is None:
             raise Refused(Problem("not_found", "No stored event has this place."))
         followed = trail.follow(machine.organization, event, timezone.now())
-        return Response(_trail(followed, is_of_project=machine.api_key.project_id is not None))
+        return Response(_trail(followed, machine))
 
 
 def _search(given: dict[str, str], machine: Machine) -> EventSearch:
     if any("\0" in value for value in given.values()):
-        raise _bad("A parameter holds a NUL character.")
+        raise asked.bad("A parameter holds a NUL character.")
     return EventSearch(
         event_id=given.get("id"),
         source=given.get("source"),
@@ -182,14 +185,20 @@ def _project_id(slug: str | None, machine: Machine) -> int | None:
     own = machine.api_key.project
     if own is not None:
         if slug not in (None, own.slug):
-            raise _bad(f"This key reads the project {own.slug!r} alone.")
+            raise asked.bad(f"This key reads the project {own.slug!r} alone.")
         return own.pk
     if slug is None:
         return None
     found = machine.organization.projects.filter(slug=slug).values_list("pk", flat=True).first()
     if found is None:
-        raise _bad(f"project {slug[:40]!a} is none of this organization.")
+        raise asked.bad(f"project {slug[:40]!a} is none of this organization.")
     return found
+
+
+def _fate(text: str | None) -> Fate | None:
+    if text is not None and text not in list(Fate):
+        raise asked.bad(f"fate {text[:40]!a} is none; they are {', '.join(Fate)}.")
+    return None if text is None else Fate(text)
 
 
 def _instant(given: dict[str, str], name: str) -> datetime | None:
@@ -201,7 +210,7 @@ def _cursor(text: str | None) -> EventPlace | None:
         return None
     place = EventPlace.named(text)
     if place is None:
-        raise _bad(f"cursor {text[:40]!a} is no next_cursor of an answer.")
+        raise asked.bad(f"cursor {text[:40]!a} is no next_cursor of an answer.")
     return place
 
 
@@ -217,8 +226,13 @@ def _event(event: FoundEvent, verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _trail(followed: Trail, *, is_of_project: bool) -> dict[str, Any]:
-    taken = followed.corrections and followed.corrections.taken_back
+def _trail(followed: Trail, machine: Machine) -> dict[str, Any]:
+    is_of_project = machine.api_key.project_id is not None
+    corrections = followed.corrections
+    taken = corrections and corrections.taken_back
+    # A void is of the project of what it took back; an amendment may have moved it.
+    hides_taker = taken and taken.is_amendment and not _may_read(machine, taken.by_place)
+    may_read_amended = corrections and _may_read(machine, corrections.amends_place)
     return {
         **_event(followed.event, followed.verdict),
         "quarter_hour": followed.event.quarter_hour,
@@ -226,9 +240,18 @@ def _trail(followed: Trail, *, is_of_project: bool) -> dict[str, Any]:
         "period_end": followed.period and followed.period.end,
         "currency": followed.currency or None,
         "registers": [_register(one, is_of_project) for one in followed.registers],
-        "taken_back_by": taken and taken.by,
-        "amends": followed.corrections and followed.corrections.amends,
+        "taken_back_by": taken.by if taken and not hides_taker else None,
+        "amends": corrections.amends if corrections and may_read_amended else None,
     }
+
+
+def _may_read(machine: Machine, place: tuple[int, int] | None) -> bool:
+    """Whether the key reads the project of the event at a place."""
+    own = machine.api_key.project_id
+    if own is None or place is None:
+        return True
+    found = readings.event_at(machine.organization.pk, EventPlace(*place), project_id=own)
+    return found is not None
 
 
 def _register(one: RegisterTrail, is_of_project: bool) -> dict[str, Any]:
@@ -262,7 +285,3 @@ def _part(part: Part, is_of_project: bool) -> dict[str, Any]:
 def _places_of(part: Part) -> Iterator[dict[str, Any]]:
     for line in part.lines:
         yield {"invoice": line.invoice.number, "position": line.position}
-
-
-def _bad(detail: str) -> Refused:
-    return Refused(Problem("invalid_parameter", detail))

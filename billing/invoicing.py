@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Least
 
-from accounts import audit
+from accounts import audit, prepared
 from accounts.models import User
 from billing import issuing, negotiations, passing_on, pricing, subscriptions
 from billing.documents import Documents
@@ -199,6 +199,9 @@ def _obstacle(
     return None
 
 
+SET_NEXT_CLOSE = "UPDATE billing_subscription SET next_close_at = %s WHERE id = %s"
+
+
 def _set_next_close(subscription: Subscription, left: list[Period], now: datetime) -> None:
     """Say when to look again: at the oldest period left, or at the end of the one that runs."""
     if not left and subscription.ends_at is not None and subscription.ends_at <= now:
@@ -206,4 +209,5 @@ def _set_next_close(subscription: Subscription, left: list[Period], now: datetim
     else:
         period = left[0] if left else subscriptions.period_at(subscription, now)
         subscription.next_close_at = subscriptions.closes_at(subscription, period)
-    Subscription.objects.filter(pk=subscription.pk).update(next_close_at=subscription.next_close_at)
+    with prepared.cursor() as cursor:
+        cursor.execute(SET_NEXT_CLOSE, [subscription.next_close_at, subscription.pk])

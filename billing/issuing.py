@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta
 
 from django.conf import settings
 
+from accounts import prepared
 from accounts.models import Organization
 from billing import numbers
 from billing.models import Invoice
+
+FREEZE = """
+    UPDATE billing_invoice
+    SET status = %(status)s, seller = %(seller)s, buyer = %(buyer)s, number = %(number)s,
+        issued_at = %(issued_at)s, due_at = %(due_at)s
+    WHERE id = %(id)s
+"""
 
 
 def freeze(document: Invoice, now: datetime) -> None:
@@ -22,7 +31,19 @@ def freeze(document: Invoice, now: datetime) -> None:
     document.number, document.issued_at = numbers.take(document.kind, now)
     if document.kind != Invoice.Kind.CREDIT_NOTE:
         document.due_at = document.issued_at + timedelta(days=settings.INVOICE_DUE_DAYS)
-    document.save(update_fields=["seller", "buyer", "status", "number", "issued_at", "due_at"])
+    with prepared.cursor() as cursor:
+        cursor.execute(
+            FREEZE,
+            {
+                "id": document.pk,
+                "status": document.status,
+                "seller": json.dumps(document.seller),
+                "buyer": json.dumps(document.buyer),
+                "number": document.number,
+                "issued_at": document.issued_at,
+                "due_at": document.due_at,
+            },
+        )
 
 
 def _buyer(organization: Organization) -> dict[str, str]:

@@ -16,6 +16,8 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Max, Q
 
+from accounts import prepared
+from accounts.prepared import Columns
 from billing import catalog, telling, timeline
 from billing.catalog import ApprovalNeeded, Preview, TariffRefused
 from billing.models import Invoice, NegotiatedTerms, Subscription, Tariff
@@ -119,14 +121,19 @@ def terms_in(subscription: Subscription, period: Period) -> list[PricedTerms]:
     return stretches
 
 
+AGREED = Columns(NegotiatedTerms, "agreed", without=["document", "reference"])
+VALID = f"""
+    SELECT {AGREED.text} FROM billing_negotiatedterms agreed
+    WHERE subscription_id = ANY(%s) AND withdrawn_at IS NULL ORDER BY valid_from
+"""  # noqa: S608 - names of columns
+
+
 def terms_in_each(wanted: Sequence[tuple[Subscription, Period]]) -> list[list[PricedTerms]]:
     """The terms of several periods, listed and negotiated, found in two statements."""
     listed = catalog.terms_in_each([(of.tariff, period) for of, period in wanted])
-    rows = NegotiatedTerms.objects.filter(
-        subscription__in={of.pk for of, _ in wanted}, withdrawn_at=None
-    )
     agreed: dict[int, list[NegotiatedTerms]] = defaultdict(list)
-    for row in rows.order_by("valid_from"):
+    for found in prepared.rows(VALID, [list({of.pk for of, _ in wanted})]):
+        row = AGREED.instance(found)
         agreed[row.subscription_id].append(row)
     return [
         [piece for stretch in stretches for piece in _cut(stretch, agreed[of.pk])]

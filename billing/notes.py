@@ -19,9 +19,10 @@ from django.db.models import Sum
 from billing import issuing, pricing
 from billing.drafting import billed, on_lines
 from billing.earlier import PeriodOf
-from billing.lines import insert
+from billing.lines import Drafted, insert
 from billing.models import Invoice, InvoiceLine
 from billing.rating.difference import still_owed
+from billing.rating.line import RatedLine
 from billing.rating.period import Period
 
 
@@ -34,7 +35,7 @@ class Difference:
 
     invoice: Invoice
     before_minor: int  # on all issued documents
-    lines: Sequence[InvoiceLine]  # what a note would carry; saved nowhere
+    lines: Sequence[Drafted]  # what a note would carry; saved nowhere
 
     @property
     def minor(self) -> int:
@@ -66,7 +67,7 @@ def differences(invoices: Sequence[Invoice]) -> list[Difference]:
         Difference(
             invoice,
             before.get(of_period[1], 0),
-            on_lines(invoice, [(of_period, still_owed(now, documents))]),
+            on_lines(invoice, [(of_period, _side_by_side(still_owed(now, documents)))]),
         )
         for invoice, of_period, now, documents in zip(
             invoices, periods, pricing.lines_of(periods), carried, strict=True
@@ -88,6 +89,13 @@ def issue(found: Sequence[Difference], now: datetime) -> list[Invoice]:
     return notes
 
 
+def _side_by_side(lines: Sequence[RatedLine]) -> list[RatedLine]:
+    """What is charged anew beside what is taken back of the same kind, in the order of rating."""
+    kinds = [(line.model, line.register, line.bucket, line.step) for line in lines]
+    place = {kind: number for number, kind in reversed(list(enumerate(kinds)))}
+    return [line for _, line in sorted(zip(kinds, lines, strict=True), key=lambda of: place[of[0]])]
+
+
 def _draft(difference: Difference) -> Invoice:
     corrected, minor = difference.invoice, difference.minor
     assert minor, "a difference of zero is no document"
@@ -103,7 +111,6 @@ def _draft(difference: Difference) -> Invoice:
         subtotal_minor=minor,
         total_minor=minor,
     )
-    note.save(force_insert=True)
     insert(note, difference.lines)
     return note
 
@@ -123,7 +130,7 @@ def _billed_minor(periods: Sequence[PeriodOf]) -> dict[Period, int]:
     return {Period(start, end): int(minor) for start, end, minor in sums}
 
 
-def _shown(line: InvoiceLine) -> dict[str, object]:
+def _shown(line: Drafted) -> dict[str, object]:
     quantities = line.trace.get("difference", {"billed": 0, "now": line.quantity})
     return {
         "description": line.description,

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from django.conf import settings
 from django.db import connection
 
+from accounts import prepared
 from billing.models import Invoice
 
 # The row stays locked until the issuing transaction ends, so a rollback gives the number back.
@@ -36,7 +37,5 @@ def take(kind: str, now: datetime) -> tuple[str, datetime]:
     """
     assert connection.in_atomic_block
     prefix, year = PREFIXES[Invoice.Kind(kind)], now.astimezone(UTC).year
-    with connection.cursor() as cursor:
-        cursor.execute(TAKE, [prefix, year, now])
-        number, issued_at = cursor.fetchone()
+    ((number, issued_at),) = prepared.rows(TAKE, [prefix, year, now])
     return f"{prefix}-{year}-{number:06}", issued_at

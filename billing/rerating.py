@@ -25,6 +25,7 @@ from billing import notes, subscriptions
 from billing.models import Invoice, ReratingItem, ReratingJob, Tariff
 from billing.notes import Difference
 from billing.rating.money import minor_digits
+from billing.waiting import NotYet
 from metering import readings
 
 log = logging.getLogger(__name__)
@@ -199,6 +200,8 @@ def _next(job_id: int, state: str, step: Step, now: datetime) -> bool:
             step(organization_id, items, now)
     except DatabaseError:
         raise  # the whole organization is taken up again
+    except ReratingRefused as refused:
+        items.filter(state=state).update(state=Item.FAILED, failure=str(refused))
     except Exception as error:
         log.exception("re-rating %s: organization %s cannot be rated", job_id, organization_id)
         items.filter(state=state).update(state=Item.FAILED, failure=str(error)[:2_000])
@@ -238,10 +241,15 @@ def _differences(
             "invoice__subscription__tariff",
             "invoice__subscription__organization",
             "invoice__organization",
-        ).order_by("pk")
+        ).order_by("invoice__period_end", "pk")
     )
     standing = [one for one in every if one.invoice.status == Invoice.Status.ISSUED]
-    found = notes.differences([one.invoice for one in standing])
+    try:
+        found = notes.differences([one.invoice for one in standing])
+    except NotYet as reason:
+        raise ReratingRefused(
+            f"It waits for {reason}. Start another once that is done."
+        ) from reason
     of_item = {one.pk: difference for one, difference in zip(standing, found, strict=True)}
     return [(one, of_item.get(one.pk)) for one in every]
 

@@ -6,14 +6,16 @@ tile its life: the first begins when it starts, the last is cut off when it ends
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from django.db import transaction
 from django.db.models import Max, Q
 
-from accounts import audit
+from accounts import audit, prepared
 from accounts.models import Organization, User
+from accounts.prepared import Columns
 from billing import catalog
 from billing.models import Invoice, Subscription, Tariff
 from billing.rating.period import (
@@ -128,23 +130,48 @@ def end(subscription: Subscription, at: datetime, *, actor: User | None = None) 
     )
 
 
+SUBSCRIPTION = Columns(Subscription, "subscription")
+ORGANIZATION = Columns(Organization, "organization")
+TARIFF = Columns(Tariff, "tariff")
+LOCK = f"""
+    SELECT {SUBSCRIPTION.text}, {ORGANIZATION.text}, {TARIFF.text}
+    FROM billing_subscription subscription
+    JOIN accounts_organization organization ON organization.id = subscription.organization_id
+    JOIN billing_tariff tariff ON tariff.id = subscription.tariff_id
+    WHERE subscription.organization_id = {{organization}}
+    ORDER BY subscription.starts_at
+    FOR NO KEY UPDATE OF subscription
+"""  # noqa: S608 - names of columns
+LOCK_OF = LOCK.format(organization="%s")
+LOCK_SIBLINGS = LOCK.format(
+    organization="(SELECT organization_id FROM billing_subscription WHERE id = %s)"
+)
+
+
 def lock(organization_id: int) -> list[Subscription]:
     """Lock an organization's subscriptions, in one order: whoever bills or ends them waits here."""
-    return _locked(organization_id=organization_id)
+    return _locked(LOCK_OF, organization_id)
 
 
 def lock_siblings(subscription_id: int) -> list[Subscription]:
     """The same, of the organization that a subscription is of. DoesNotExist if there is none."""
-    of = Subscription.objects.filter(pk=subscription_id).values("organization")
-    locked = _locked(organization__in=of)
+    locked = _locked(LOCK_SIBLINGS, subscription_id)
     if not locked:
         raise Subscription.DoesNotExist(f"There is no subscription {subscription_id}.")
     return locked
 
 
-def _locked(**which: object) -> list[Subscription]:
-    locked = Subscription.objects.select_for_update(no_key=True, of=("self",)).filter(**which)
-    return list(locked.select_related("organization", "tariff").order_by("starts_at"))
+def _locked(statement: str, of: int) -> list[Subscription]:
+    return [_joined(row) for row in prepared.rows(statement, [of])]
+
+
+def _joined(row: Sequence[object]) -> Subscription:
+    of_organization = len(SUBSCRIPTION)
+    of_tariff = of_organization + len(ORGANIZATION)
+    subscription = SUBSCRIPTION.instance(row[:of_organization])
+    subscription.organization = ORGANIZATION.instance(row[of_organization:of_tariff])
+    subscription.tariff = TARIFF.instance(row[of_tariff:])
+    return subscription
 
 
 def period_at(subscription: Subscription, moment: datetime) -> Period:

@@ -141,21 +141,42 @@ def follow(organization: Organization, event: FoundEvent, now: datetime) -> Trai
     )
 
 
+class Teller:
+    """Tells the fates of an organization's events as of one moment; each billing period that they
+    happened in is rated once, however often it is asked."""
+
+    def __init__(self, organization: Organization, now: datetime) -> None:
+        self.organization, self.now = organization, now
+        self._stood: list[Standing] = []
+        self._unsubscribed: set[datetime] = set()  # quarter-hours
+
+    def tell(self, events: Sequence[FoundEvent]) -> list[tuple[FoundEvent, Verdict]]:
+        """Each event with its fate, in the same order."""
+        corrections = readings.voids_of(self.organization.pk, [event.place for event in events])
+        return [
+            (event, verdict_of(event, self._at(event.quarter_hour), corrections.get(event.place)))
+            for event in events
+        ]
+
+    def _at(self, moment: datetime) -> Standing | None:
+        if moment in self._unsubscribed:
+            return None
+        stands = next((one for one in self._stood if moment in one.period), None)
+        if stands is None:
+            stands = standing.at(self.organization, moment, self.now)
+            if stands is None:
+                self._unsubscribed.add(moment)
+            else:
+                self._stood.append(stands)
+        return stands
+
+
 def verdicts(
     organization: Organization, events: Iterable[FoundEvent], now: datetime
 ) -> dict[EventPlace, Verdict]:
-    """The fates of some events; each billing period among them is rated once."""
-    events = list(events)
-    corrections = readings.voids_of(organization.pk, [event.place for event in events])
-    stood: list[Standing] = []
-    found = {}
-    for event in events:
-        moment = event.quarter_hour
-        stands = next((one for one in stood if moment in one.period), None)
-        if stands is None and (stands := standing.at(organization, moment, now)):
-            stood.append(stands)
-        found[event.place] = verdict_of(event, stands, corrections.get(event.place))
-    return found
+    """The fates of some events, by their places."""
+    told = Teller(organization, now).tell(list(events))
+    return {event.place: verdict for event, verdict in told}
 
 
 def verdict_of(

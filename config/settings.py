@@ -118,6 +118,7 @@ DATABASES["default"]["HOST"] = unquote(str(DATABASES["default"]["HOST"]))
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 DATABASES["default"]["OPTIONS"] = {
     "pool": {"min_size": 0, "max_size": env.int("DATABASE_POOL_SIZE_MAX", default=8)},
+    "prepare_threshold": 5,  # of `accounts.prepared`; query sets are never prepared
     # A lost acknowledgement is a lost invoice: no session may turn this off.
     "options": "-c synchronous_commit=on -c timezone=UTC -c statement_timeout=60s "
     "-c lock_timeout=10s -c idle_in_transaction_session_timeout=60s",

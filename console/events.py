@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django import forms
@@ -10,13 +11,15 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
 from django.views.decorators.http import require_GET
-from unfold.widgets import UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from accounts.models import Organization
-from billing import trail
+from billing import searching, trail
+from billing.fates import Fate
+from billing.searching import ToldPage
 from console.entrance import staff_only
 from metering import readings
-from metering.readings import EventPage, EventPlace, EventSearch
+from metering.readings import EventPlace, EventSearch
 
 SHOWN_MAX = 100
 OFFERED_MAX = 200  # of the organizations, while typing; any other can be typed out
@@ -49,6 +52,11 @@ class SearchForm(forms.Form):
     )
     agent = forms.CharField(required=False, max_length=256, widget=UnfoldAdminTextInputWidget)
     session = forms.CharField(required=False, max_length=256, widget=UnfoldAdminTextInputWidget)
+    fate = forms.ChoiceField(
+        required=False,
+        choices=[("", "any"), *((fate.value, fate.value) for fate in Fate)],
+        widget=UnfoldAdminSelectWidget,
+    )
     batch = forms.IntegerField(
         required=False, min_value=1, max_value=2**63 - 1, widget=UnfoldAdminTextInputWidget
     )
@@ -74,7 +82,7 @@ class SearchForm(forms.Form):
             self.add_error("end", "This must lie after the start.")
         return values
 
-    def find(self, before: EventPlace | None) -> EventPage:
+    def find(self, before: EventPlace | None, now: datetime) -> ToldPage:
         """The newest events that match; with `before`, those older than that one."""
         values = self.cleaned_data
         search = EventSearch(
@@ -90,7 +98,8 @@ class SearchForm(forms.Form):
             end=values["end"],
             before=before,
         )
-        return readings.event_page(values["organization"].pk, search, limit=SHOWN_MAX)
+        fate = Fate(values["fate"]) if values["fate"] else None
+        return searching.event_page(values["organization"], search, fate, now, limit=SHOWN_MAX)
 
 
 @require_GET
@@ -100,7 +109,7 @@ def search(request: HttpRequest) -> HttpResponse:
     asked = "organization" in request.GET
     form = SearchForm(request.GET if asked else None)
     page = (
-        form.find(EventPlace.named(request.GET.get("before", "")))
+        form.find(EventPlace.named(request.GET.get("before", "")), timezone.now())
         if asked and form.is_valid()
         else None
     )
@@ -112,11 +121,9 @@ def search(request: HttpRequest) -> HttpResponse:
         "offered": Organization.objects.order_by("name").values_list("slug", "name")[:OFFERED_MAX],
     }
     if page is not None:
-        organization = form.cleaned_data["organization"]
-        fates = trail.verdicts(organization, page.events, timezone.now())
         context |= {
-            "organization": organization,
-            "found": [(event, fates[event.place]) for event in page.events],
+            "organization": form.cleaned_data["organization"],
+            "found": page.events,
             "older": _older(request, page),
         }
     return render(request, "console/events.html", context)
@@ -141,7 +148,7 @@ def show(request: HttpRequest, organization_id: int, batch_id: int, ordinal: int
     return render(request, "console/event.html", context)
 
 
-def _older(request: HttpRequest, page: EventPage) -> str:
+def _older(request: HttpRequest, page: ToldPage) -> str:
     if page.next is None:
         return ""
     asked = request.GET.copy()

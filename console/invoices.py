@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateTimeFilter
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
@@ -15,7 +15,7 @@ from unfold.enums import ActionVariant
 from accounts import audit
 from accounts.models import User
 from billing import invoicing
-from billing.models import Invoice, InvoiceLine
+from billing.models import Invoice, InvoiceLine, ReratingJob
 from console.entrance import may_act
 from console.staff import ReadOnlyInline, StaffAdmin, link, money, unit_price
 from console.steps import ReasonForm, ask
@@ -69,11 +69,10 @@ class InvoiceAdmin(StaffAdmin):
     search_fields = ("number", "organization__name", "organization__slug")
     date_hierarchy = "period_end"
     fields = (
-        ("number", "kind", "shown_status"), ("shown_corrects", "shown_notes"),
-        ("organization", "subscription"),
-        ("period_start", "period_end"), "zone", ("subtotal", "tax", "total"),
-        ("issued_at", "due_at"), ("voided_at", "void_reason"), "replaces", "shown_buyer",
-        "shown_seller",
+        ("number", "kind"), ("shown_status", "zone"), ("shown_corrects", "shown_notes"),
+        ("organization", "subscription"), ("period_start", "period_end"),
+        ("subtotal", "tax", "total"), ("issued_at", "due_at"), ("voided_at", "void_reason"),
+        "replaces", "shown_buyer", "shown_seller",
     )  # fmt: skip
     readonly_fields = (
         "shown_status", "shown_corrects", "shown_notes", "subtotal", "tax", "total", "shown_buyer",
@@ -96,7 +95,12 @@ class InvoiceAdmin(StaffAdmin):
 
     @display(description="Corrects")
     def shown_corrects(self, invoice: Invoice) -> str:
-        return link(invoice.corrects)
+        job = ReratingJob.objects.filter(items__note=invoice).first()
+        if job is None:
+            return link(invoice.corrects)
+        page = reverse("console:rerating", args=[job.pk])
+        by = format_html('<a class="kt-link" href="{}">{}</a>', page, job)
+        return format_html("{}, by {}", link(invoice.corrects), by)
 
     @display(description="Corrected by")
     def shown_notes(self, invoice: Invoice) -> str:

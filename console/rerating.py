@@ -46,7 +46,7 @@ class StartForm(forms.Form):
         widget=_day(),
         help_text="A local day of each organization.",
     )
-    last = forms.DateField(label="until", widget=_day(), help_text="This day is not included.")
+    last = forms.DateField(label="Until", widget=_day(), help_text="This day is not included.")
     tariff = forms.ModelChoiceField(
         Tariff.objects.order_by("code"),
         required=False,

@@ -118,6 +118,11 @@ class WhatIfForm(forms.Form):
             now=now,
         )
 
+    @property
+    def written(self) -> str:
+        """The document as it was typed, where it is what to compare with."""
+        return self.data.get("document", "") if self.cleaned_data["other"] == DOCUMENT else ""
+
     def field_of(self, field: str | None) -> str | None:
         """Which field a refusal is about: a document that was chosen is no fault of the text."""
         if field == "document" and self.cleaned_data["other"] != DOCUMENT:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from django.db import connection
 
@@ -126,6 +126,7 @@ class EventSearch:
     start: datetime | None = None  # of occurred_at, half-open
     end: datetime | None = None
     before: EventPlace | None = None  # the cursor: older than this one
+    is_taken_back: Literal[True] | None = None  # by a void, an amendment, a backfill's revert
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,14 @@ _MATCHES = """batch.organization_id = %(organization_id)s AND batch.accepted > 0
       AND (%(only)s::bigint[] IS NULL OR batch.id = ANY(%(only)s))
       AND (%(at_most)s::bigint IS NULL OR batch.id <= %(at_most)s)
       AND (%(start)s::timestamptz IS NULL OR batch.occurred_last >= %(start)s)
-      AND (%(end)s::timestamptz IS NULL OR batch.occurred_first < %(end)s)"""
+      AND (%(end)s::timestamptz IS NULL OR batch.occurred_first < %(end)s)
+      {besides}"""
+# Batches of which something was taken back: few, and known without looking into them.
+_TAKEN_BACK = """
+    SELECT target_batch_id FROM metering_void WHERE organization_id = %(organization_id)s
+    UNION SELECT id FROM metering_ingestbatch
+    WHERE organization_id = %(organization_id)s AND backfill_id IS NOT NULL
+      AND state IN ('reverting', 'reverted')"""
 _NEWEST = "ORDER BY batch.id DESC LIMIT %(batches)s"
 BATCHES = f"""
     SELECT batch.id, batch.received_at, batch.accepted
@@ -233,6 +241,14 @@ _CONDITIONS = {
     "session": "AND event.session = %(session)s",
     "start": "AND event.occurred_at >= %(start)s",
     "end": "AND event.occurred_at < %(end)s",
+    "is_taken_back": """AND (EXISTS (
+            SELECT FROM metering_void void
+            WHERE void.organization_id = %(organization_id)s
+              AND void.target_batch_id = event.batch_id AND void.target_ordinal = event.ordinal)
+        OR EXISTS (
+            SELECT FROM metering_ingestbatch batch
+            WHERE batch.organization_id = %(organization_id)s AND batch.id = event.batch_id
+              AND batch.state IN ('reverting', 'reverted')))""",
     "before": "AND (event.batch_id, event.ordinal) < (%(before_batch)s, %(before_ordinal)s)",
 }
 _AT = """AND (event.batch_id, event.ordinal) IN (
@@ -285,7 +301,8 @@ def _walk(
 ) -> Iterator[tuple[list[_Batch], bool]]:
     """The batches to look into, from the newest back; the last ones say that the walk is cut."""
     days = _days(search)
-    statement = BATCHES_OF_DAYS if days else BATCHES
+    besides = f"AND batch.id IN ({_TAKEN_BACK})" if search.is_taken_back else ""
+    statement = (BATCHES_OF_DAYS if days else BATCHES).format(besides=besides)
     parameters: Parameters = {
         "organization_id": organization_id,
         "only": _only(search, places),

@@ -33,7 +33,7 @@ class Standing:
     place: Place
     received_at: datetime
     occurred_at: datetime | None  # None: a void, which has no usage
-    project_id: int | None
+    project_id: int | None  # of a void: that of the event it took back
     reverted: int | None = None  # the backfill that it was in, if that was reverted
     target: Place | None = None  # what it took back itself
     reason: str | None = None
@@ -225,6 +225,9 @@ def compare(
         stored = touched.get(place)
         if place == (batch_id, item.ordinal):
             continue
+        if stored and _is_elsewhere(stored, item, judge):
+            settled[item.ordinal] = _hidden(item.correction, stored)
+            continue
         if place[0] == batch_id:
             said: Settled | None = compared_here(item.correction, twin.correction, twin.ordinal)
         else:
@@ -235,6 +238,25 @@ def compare(
         elif stored and stored.project_id == item.project_id and (sentence := fate(stored)):
             fates[item.ordinal] = sentence
     return settled, fates
+
+
+def _is_elsewhere(stored: Standing, item: Item, judge: Judge | None) -> bool:
+    """Whether what is stored is of another project than whoever asks about it."""
+    is_void = item.correction is not None and item.correction.event is None
+    asking = judge.own_project_id if is_void and judge else item.project_id
+    return None not in (asking, stored.project_id) and stored.project_id != asking
+
+
+def _hidden(correction: Correction | None, stored: Standing) -> Said:
+    """The words for an event of another project that nothing ever happened to."""
+    if correction is not None:
+        return Said(same=False, detail=conflict(_NO_CORRECTION, "and was there before"))
+    return Said(
+        same=False,
+        detail=f"An event with this source and id was accepted at {_said(stored.received_at)} with "
+        "other content: project. The first one stands. Send this one with a new id if it is "
+        "another event.",
+    )
 
 
 _NO_CORRECTION = "an event that takes nothing back has this source and id"

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db import connection
 
+from accounts import prepared
 from metering import netting
 from metering.found import FoundEvent
 
@@ -51,5 +52,5 @@ def stand_still(organization_id: int) -> None:
     Waits for the batches being applied. So whatever is written from the readings then and there
     has seen exactly the batches applied before, by the database's clock, and none applied later.
     """
-    with connection.cursor() as cursor:
+    with prepared.cursor() as cursor:
         netting.lock(cursor, [organization_id], alone=[organization_id])

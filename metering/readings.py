@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 from django.db import connection
 
+from accounts import prepared
 from accounts.models import Project
 from metering import limits
 from metering.found import EventPage as EventPage  # all these for whoever looks events up
@@ -504,7 +505,7 @@ NOT_APPLIED = """
 def batches_not_applied(organization_id: int, *, received_before: datetime) -> NotApplied:
     """How many of an organization's batches of before an instant are not in the readings."""
     parameters = {"organization_id": organization_id, "received_before": received_before}
-    (row,) = _rows(NOT_APPLIED, parameters)
+    (row,) = prepared.rows(NOT_APPLIED, parameters)
     return NotApplied(*row)
 
 
@@ -526,7 +527,7 @@ def changed_since(organization_id: int, moment: datetime) -> datetime | None:
     None: no further than events may be late. What was only ever held is in no reading.
     """
     parameters = {"organization_id": organization_id, "moment": moment}
-    ((reach,),) = _rows(CHANGED_SINCE, parameters)
+    ((reach,),) = prepared.rows(CHANGED_SINCE, parameters)
     return reach if reach is None else reach.astimezone(UTC)
 
 

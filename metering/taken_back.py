@@ -42,6 +42,7 @@ class TakenBack:
     """What took an event back: a void, an amendment, or the revert of its backfill."""
 
     by: str | None  # the id of the void or amendment
+    by_place: Place | None  # where that is stored
     at: datetime | None
     is_amendment: bool  # the event called `by` counts in its place
     reason: str | None
@@ -55,6 +56,7 @@ class Corrections:
 
     taken_back: TakenBack | None
     amends: str | None  # the id of the event whose place this one takes
+    amends_place: Place | None  # where that is stored
 
 
 def voids_of(organization_id: int, places: Iterable[Place]) -> dict[Place, Corrections]:
@@ -68,10 +70,12 @@ def voids_of(organization_id: int, places: Iterable[Place]) -> dict[Place, Corre
 def _corrections(row: tuple[Any, ...], ids: Mapping[Place, str]) -> Corrections:
     _, _, *taker, at, is_amendment, reason, is_applied, backfill, batch_id, ordinal = row
     by = ids.get((taker[0], taker[1]))
+    amends = ids.get((batch_id, ordinal))
     taken = None
     if by is not None or backfill is not None:
-        taken = TakenBack(by, at, bool(is_amendment), reason, bool(is_applied), backfill)
-    return Corrections(taken, ids.get((batch_id, ordinal)))
+        place = None if by is None else (taker[0], taker[1])
+        taken = TakenBack(by, place, at, bool(is_amendment), reason, bool(is_applied), backfill)
+    return Corrections(taken, amends, None if amends is None else (batch_id, ordinal))
 
 
 def _rows(sql: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:

@@ -131,8 +131,9 @@ def standing(
     wanted = sorted(set(asked))
     if not wanted:
         return {}
-    kept = segments.read(connection, organization_id, wanted)
     rows = connection.execute(STANDING, columns(organization_id, wanted)).fetchall()
+    targets = [(row[4], row[5]) for row in rows if row[4] is not None]
+    kept = segments.read(connection, organization_id, {*wanted, *targets})
     takers = [(row[7], row[8]) for row in rows if row[7] is not None]
     ids: dict[Place, str] = {}
     if takers:
@@ -145,11 +146,13 @@ def _standing(row: tuple[Any, ...], kept: Kept, ids: Mapping[Place, str]) -> Sta
     batch_id, ordinal, received_at, reverted, *rest = row
     target_batch_id, target_ordinal, reason, *taker, taken_at, is_amendment = rest
     _, content = kept.get((batch_id, ordinal), (None, None))
+    _, told = kept.get((target_batch_id, target_ordinal), (None, None))
+    of = content or told  # a void is of the project of what it took back
     return Standing(
         place=(batch_id, ordinal),
         received_at=received_at,
         occurred_at=content.occurred_at if content else None,
-        project_id=content.project_id if content else None,
+        project_id=of.project_id if of else None,
         reverted=reverted,
         target=None if target_batch_id is None else (target_batch_id, target_ordinal),
         reason=reason,

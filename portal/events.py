@@ -13,9 +13,11 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from accounts.permissions import Action
-from billing import trail
+from billing import searching, trail
+from billing.fates import Fate
+from billing.searching import ToldPage
 from metering import readings
-from metering.readings import EventPage, EventPlace, EventSearch
+from metering.readings import EventPlace, EventSearch
 from portal.door import Entry, member_page
 from portal.usage_form import WITHIN_REACH
 from portal.window import Window
@@ -42,6 +44,9 @@ class EventForm(forms.Form):
     api_key = _text("API key")
     agent = _text("Agent")
     session = _text("Session")
+    fate = forms.ChoiceField(
+        required=False, choices=[("", "any"), *((fate.value, fate.value) for fate in Fate)]
+    )
     batch = forms.IntegerField(required=False, min_value=1, max_value=10**18 - 1)
     first = _day("Happened from")
     last = _day("To")
@@ -78,6 +83,11 @@ class EventForm(forms.Form):
             before=before,
         )
 
+    @property
+    def wanted_fate(self) -> Fate | None:
+        """The fate that is asked for. Look at it on a valid form only."""
+        return Fate(self.cleaned_data["fate"]) if self.cleaned_data["fate"] else None
+
     def asked(self) -> dict[str, object]:
         """The fields that say something, for the address of the next page."""
         return {name: value for name, value in self.cleaned_data.items() if value}
@@ -99,13 +109,12 @@ def index(request: HttpRequest, entry: Entry) -> HttpResponse:
     before = EventPlace.named(request.GET.get("before", ""))
     context: dict[str, object] = {"form": form, "before": before}
     if form.is_valid():
-        page = readings.event_page(entry.organization.pk, form.search(before), limit=SHOWN)
-        fates = trail.verdicts(entry.organization, page.events, timezone.now())
+        page = searching.event_page(
+            entry.organization, form.search(before), form.wanted_fate, timezone.now(), limit=SHOWN
+        )
         context |= {
             "page": page,
-            "rows": [
-                (event, fates[event.place], shown_usage(event.usage)) for event in page.events
-            ],
+            "rows": [(event, fate, shown_usage(event.usage)) for event, fate in page.events],
             "older": _older(page, form),
             "asked": form.asked(),
         }
@@ -135,5 +144,5 @@ def shown_usage(usage: Mapping[str, int]) -> list[tuple[str, int]]:
     return [(readings.register_label(name).lower(), quantity) for name, quantity in usage.items()]
 
 
-def _older(page: EventPage, form: EventForm) -> str:
+def _older(page: ToldPage, form: EventForm) -> str:
     return urlencode({**form.asked(), "before": page.next}) if page.next else ""

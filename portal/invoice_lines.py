@@ -21,7 +21,7 @@ from portal.week import words
 @member_page(Action.SEE_MONEY)
 def show(request: HttpRequest, entry: Entry, number: str, position: int) -> HttpResponse:
     """Why this line says what it says."""
-    invoice = get_object_or_404(issued_to(entry), number=number)
+    invoice = get_object_or_404(issued_to(entry).select_related("corrects"), number=number)
     lines = invoice.lines.select_related("invoice")
     line = get_object_or_404(lines, position=position)
     explanation = invoicing.explain(line)

@@ -28,7 +28,7 @@ from portal.door import Entry, member_page
 COLUMNS = (
     "invoice", "position", "usage_start", "usage_end", "model", "register", "bucket", "component",
     "tariff_version", "quantity", "unit_price", "per", "amount_exact", "amount", "currency",
-    "description",
+    "description", "kind", "corrects",
 )  # fmt: skip
 
 
@@ -83,7 +83,7 @@ def index(request: HttpRequest, entry: Entry) -> HttpResponse:
     """Every document, newest first; what is still open stands above them."""
     now = timezone.now()
     context = {
-        "invoices": issued_to(entry).order_by("-period_end", "-pk")[:500],
+        "invoices": _newest_first(issued_to(entry))[:500],
         "cost": costs.so_far(entry.organization, now),
         "now": now,
     }
@@ -94,13 +94,15 @@ def index(request: HttpRequest, entry: Entry) -> HttpResponse:
 @member_page(Action.SEE_MONEY)
 def show(request: HttpRequest, entry: Entry, number: str) -> HttpResponse:
     """One document, as it was issued."""
-    invoice = get_object_or_404(issued_to(entry).select_related("replaces"), number=number)
+    documents = issued_to(entry).select_related("replaces", "corrects")
+    invoice = get_object_or_404(documents, number=number)
     lines = list(invoice.lines.order_by("position"))
     own = [line for line in lines if line.usage_start == invoice.period_start]
     context = {
         "invoice": invoice,
         "models": _by_model(own),
         "differences": _differences(invoice, lines),
+        "notes": invoice.notes.exclude(status=Invoice.Status.DRAFT).order_by("issued_at", "pk"),
         "seller": invoice.seller,
         "buyer": invoice.buyer,
         "buyer_address": _address(invoice.buyer),
@@ -112,8 +114,13 @@ def show(request: HttpRequest, entry: Entry, number: str) -> HttpResponse:
 @member_page(Action.SEE_MONEY)
 def download(request: HttpRequest, entry: Entry, number: str) -> HttpResponseBase:
     """The lines as CSV: exact amounts, and whole minor units as on the document."""
-    invoice = get_object_or_404(issued_to(entry), number=number)
+    invoice = get_object_or_404(issued_to(entry).select_related("corrects"), number=number)
     return spreadsheet.download(f"{invoice.number}.csv", _rows(invoice))
+
+
+def _newest_first(documents: QuerySet[Invoice]) -> QuerySet[Invoice]:
+    """By period, and within one as issued: a note stands above its invoice."""
+    return documents.select_related("corrects").order_by("-period_end", "-issued_at", "-pk")
 
 
 def _rows(invoice: Invoice) -> Iterator[list[spreadsheet.Cell]]:
@@ -136,6 +143,8 @@ def _rows(invoice: Invoice) -> Iterator[list[spreadsheet.Cell]]:
             from_minor(line.amount_minor, invoice.currency),
             invoice.currency,
             line.description,
+            invoice.kind,
+            str(invoice.corrects or ""),
         ]
 
 

@@ -13,6 +13,7 @@ from django.views.decorators.http import require_GET
 
 from accounts.permissions import Action
 from billing import allowance, costs
+from billing.models import Invoice
 from billing.rating.period import Period, calendar_month
 from metering import readings
 from portal import series, window
@@ -105,4 +106,5 @@ def _read_until(entry: Entry, now: datetime) -> datetime:
 def _last_invoice(entry: Entry) -> object:
     if not entry.may(Action.SEE_MONEY):
         return None
-    return entry.organization.invoices.visible_to(entry.user).order_by("-period_end", "-pk").first()
+    invoices = entry.organization.invoices.visible_to(entry.user).filter(kind=Invoice.Kind.INVOICE)
+    return invoices.order_by("-period_end", "-pk").first()

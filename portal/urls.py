@@ -8,6 +8,7 @@ from portal import (
     choosing,
     error_pages,
     events,
+    fates,
     invitations,
     invoice_lines,
     invoices,
@@ -20,6 +21,7 @@ from portal import (
     settings,
     tariff,
     usage,
+    what_if,
 )
 
 app_name = "portal"
@@ -34,6 +36,7 @@ urlpatterns = [
     path(f"{O}usage/", usage.show, name="usage"),
     path(f"{O}usage.csv", usage.download, name="usage_csv"),
     path(f"{O}events/", events.index, name="events"),
+    path(f"{O}events/fates/", fates.show, name="fates"),
     path(f"{O}events/<int:batch_id>-<int:ordinal>/", events.show, name="event"),
     path(f"{O}projects/", projects.show, name="projects"),
     path(f"{O}projects/new/", projects.create, name="project_create"),
@@ -60,6 +63,7 @@ urlpatterns = [
     path(f"{O}invoices/<str:number>/lines.csv", invoices.download, name="invoice_csv"),
     path(f"{O}invoices/<str:number>/lines/<int:position>/", invoice_lines.show, name="line"),
     path(f"{O}tariff/", tariff.show, name="tariff"),
+    path(f"{O}tariff/what-if/", what_if.show, name="what_if"),
     path(f"{O}tariff/cost/", calculator.show, name="cost"),
     path(f"{O}settings/", settings.show, name="settings"),
     path(f"{O}settings/billing/", settings.save_billing, name="billing_save"),

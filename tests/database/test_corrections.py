@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 import threading
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -229,7 +230,9 @@ def test_pages_can_tell_what_took_an_event_back(database: Database, acme: Organi
     )  # fmt: skip
     assert amended
     assert (amended.by, amended.is_amendment) == ("n", True)
-    assert found[amending, 0] == readings.Corrections(taken_back=None, amends="b")
+    assert found[amending, 0] == readings.Corrections(
+        taken_back=None, amends="b", amends_place=(batch, 1)
+    )
     reverted = found[boxed, 0].taken_back
     assert reverted
     assert (reverted.by, reverted.backfill) == (None, number)
@@ -297,6 +300,43 @@ def test_what_became_of_another_projects_event_is_told_to_nobody_else(
     again = send(database, acme, [event("a"), event("b")])
     assert "by 'not-yours'" in detail(again)
     assert "by 'nor-this'" in detail(again, 1)
+
+
+def test_another_project_cannot_tell_a_corrected_event_from_one_that_nothing_happened_to(
+    database: Database, acme: Organization
+) -> None:
+    """Whatever stands under an id: the words are those for an event that was only accepted."""
+    other = build.make_project(organization=acme, slug="other").pk
+    send(database, acme, [event("plain"), event("a"), event("b"), void("v", "a"), amend("w", "b")])
+    number = opened(acme)
+    send(database, acme, [event("reverted")], backfill_id=number)
+    backfills.revert(acme, number, now=NOW)
+    ids = ["plain", "a", "b", "v", "w", "reverted"]
+    sent = [Incoming(ordinal, event(one), other) for ordinal, one in enumerate(ids)]
+    stored = store.store(database, acme.pk, 1, sent)
+    assert said(stored) == ["conflict"] * len(ids)
+    assert len({without_moments(detail(stored, index)) for index in range(len(ids))}) == 1
+    assert "other content: project" in detail(stored)
+
+    own = store.store(database, acme.pk, 1, [Incoming(0, event("mine"), other)])
+    assert said(own) == ["accepted"]
+    taking = send(database, acme, [void(one, "mine") for one in ids], own_project_id=other)
+    assert said(taking) == ["conflict"] * len(ids)
+    assert len({detail(taking, index) for index in range(len(ids))}) == 1
+
+
+def without_moments(sentence: str) -> str:
+    return re.sub(r"[0-9-]+T[0-9:.]+Z", "then", sentence)
+
+
+def test_a_key_of_one_project_is_told_what_became_of_its_own_events(
+    database: Database, acme: Organization
+) -> None:
+    own = acme.projects.get(slug="default").pk
+    send(database, acme, [event("a"), void("v", "a")])
+    again = send(database, acme, [void("v", "a"), void("x", "v"), event("v")], own_project_id=own)
+    assert said(again) == ["duplicate", "void_is_final", "conflict"]
+    assert "a void has this source and id" in detail(again, 2).lower()
 
 
 def test_all_or_nothing_goes_for_corrections_too(database: Database, acme: Organization) -> None:

@@ -17,14 +17,16 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.core.management import call_command
 from django.db import connection, transaction
 
 from accounts.models import Organization
-from billing import catalog, invoicing, reckoning, subscriptions, trail
+from billing import catalog, fate_totals, invoicing, reckoning, searching, subscriptions, trail
 from billing.fates import Fate, Reason, Verdict
 from billing.models import Invoice, InvoiceLine, Subscription
 from billing.rating.period import Period
 from metering import readings
+from metering.readings import EventPlace, EventSearch
 from metering.usage.correction import Correction
 from metering.usage.event import UsageEvent
 from tests import build
@@ -307,6 +309,37 @@ def check(world: World) -> None:
     by_itself = trail.verdicts(organization, events, now)
     assert Counter(by_itself.values()) == whole.verdicts
     assert len(by_itself) == whole.total()["requests"]
+    for fate in Fate:
+        met = [event.place for event in events if by_itself[event.place].fate is fate]
+        assert searched(organization, fate, now) == met
+
+
+def check_periods(world: World) -> None:
+    """Each period by itself adds up, to the readings and to all of it."""
+    reckoned = reckoning.of_organization(world.organization, world.now)
+    outside = reckoning._of_gap(world.organization.pk, reckoning.BEGINNING, M1)
+    events: Counter[Fate] = Counter(outside.events)
+    for subscription, period in fate_totals.periods(world.organization, world.now):
+        totals = fate_totals.of_period(subscription, period, world.now)
+        assert totals.astray == []
+        assert totals.events == sum(one.events for one in totals.fates)
+        for one in totals.registers:
+            assert sum(one.by_fate.values()) == one.total
+        events.update({one.fate: one.events for one in totals.fates})
+    assert events == reckoned.events
+
+
+def searched(organization: Organization, fate: Fate, now: datetime) -> list[EventPlace]:
+    """Where the events of a fate are, page by page."""
+    found: list[EventPlace] = []
+    search = EventSearch()
+    for _ in range(10_000):
+        page = searching.event_page(organization, search, fate, now, limit=3)
+        found += [event.place for event, _ in page.events]
+        if page.next is None:
+            return found
+        search = EventSearch(before=page.next)
+    raise AssertionError("the pages do not end")
 
 
 def check_documents(world: World) -> None:
@@ -333,13 +366,47 @@ def fate_on_paper(component: str) -> Fate:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_the_fates_of_a_random_world_add_up_after_every_step(
-    database: Database, subscription: Subscription, seed: int
+    database: Database, subscription: Subscription, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(searching, "LOOKED_AT_MAX", 20)
+    monkeypatch.setattr(searching, "AT_ONCE", 7)
     world = World(database, subscription, random.Random(seed))
     for _ in range(14):
         world.step()
         check(world)
+        check_periods(world)
     while world.now < M5:
         world.month(last=M5)
     check(world)
     check_documents(world)
+
+
+def test_what_does_not_add_up_is_said_and_how_much_is_missing(
+    database: Database, subscription: Subscription, capsys: pytest.CaptureFixture[str]
+) -> None:
+    acme = subscription.organization
+    send(database, acme, [event(1, M1, "a", output=10), event(2, M1, "nobody", output=5)])
+    apply_all()
+    periods = fate_totals.periods(acme, M2)
+    assert fate_totals.of_period(*periods[-1], M2).astray == []
+    database.execute(
+        "UPDATE metering_reading SET quantity = 7 WHERE register = 'output' AND quantity = 10"
+    )
+    database.execute(
+        "UPDATE metering_readinghour SET quantity = 7 WHERE register = 'output' AND quantity = 10"
+    )
+    (astray,) = fate_totals.of_period(*periods[-1], M2).astray
+    assert (astray.register, astray.by_events, astray.in_readings) == ("output", 15, 12)
+    with pytest.raises(SystemExit):
+        call_command("fates", "acme", period=M1.isoformat())
+    assert "output does not add up: 15 by the events, 12 in the readings" in capsys.readouterr().out
+
+
+def test_a_period_of_too_many_events_is_not_gone_through(
+    database: Database, subscription: Subscription
+) -> None:
+    send(database, subscription.organization, [event(n, M1, "a", output=1) for n in range(3)])
+    apply_all()
+    with pytest.raises(fate_totals.TooManyEvents) as refused:
+        fate_totals.of_period(subscription, Period(M1, M2), M2, events_max=2)
+    assert refused.value.events == 3

@@ -78,6 +78,27 @@ def test_a_price_that_was_too_low_is_charged_by_a_debit_note(september: Invoice)
     assert debit.due_at is not None
 
 
+def test_what_is_charged_anew_stands_beside_what_is_taken_back(
+    subscription: Subscription,
+) -> None:
+    for register in ("input", "output"):
+        build.make_reading(
+            organization=subscription.organization,
+            starts_at=MID_SEPTEMBER,
+            quantity=2 * MTOK,
+            register=register,
+        )
+    (invoice,) = invoicing.close_period(subscription.pk, OCTOBER)
+    correct(invoice, "0.75")
+    (credit,) = note([invoice])
+    assert [(line.register, line.amount_minor) for line in credit.lines.all()] == [
+        ("input", 150),
+        ("input", -200),
+        ("output", 150),
+        ("output", -200),
+    ]
+
+
 def test_after_the_note_there_is_no_difference_left(september: Invoice) -> None:
     correct(september, "0.75")
     note([september])

@@ -7,7 +7,7 @@ is closed and re-rated. Nothing is left to bill by the engine alone, to the mino
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -26,6 +26,7 @@ from billing.rating.rate import PricedTerms
 from metering.usage.event import UsageEvent
 from tests import build
 from tests.database.test_invoice_equals_rated_events import (
+    CHANGE,
     NOVEMBER,
     OCTOBER,
     PERIODS,
@@ -38,7 +39,7 @@ from tests.database.test_invoice_equals_rated_events import (
     subscribed,
     to_event,
 )
-from tests.meter import database, empty_meter
+from tests.meter import apply_all, database, empty, empty_meter
 
 __all__ = ["database", "empty_meter"]
 
@@ -68,7 +69,8 @@ class World:
         self.organization = build.make_organization(name=self.slug, slug=self.slug)
         self.actor = build.make_user(email=f"{self.slug}@one.example")
         self.approver = build.make_user(email=f"{self.slug}@two.example")
-        self.subscription: Subscription = subscribed(self.organization, first, second)
+        self.subscription = subscribed(self.organization, first)
+        self._publish(second, CHANGE, correcting=False)
         self.database, self.third = database, third
         self.oracle = Oracle(self.slug, first, second, [])
 
@@ -82,9 +84,7 @@ class World:
 
     def correct(self) -> None:
         if not isinstance(self.oracle, Corrected):
-            catalog.publish_approved(
-                self.subscription.tariff, self.third, SEPTEMBER, OCTOBER, correcting=True
-            )
+            self._publish(self.third, SEPTEMBER, correcting=True)
             self.oracle = Corrected(self.slug, self.third, self.oracle.second, self.oracle.events)
 
     def void(self) -> None:
@@ -95,6 +95,13 @@ class World:
     def rerate(self) -> None:
         if self._issued().exists():
             rerate(self.subscription, self.actor, self.approver)
+
+    def _publish(self, document: Any, valid_from: datetime, *, correcting: bool) -> None:
+        """The readings learn at once what its prices ask for."""
+        tariff = self.subscription.tariff
+        known_at = OCTOBER if correcting else SEPTEMBER
+        catalog.publish_approved(tariff, document, valid_from, known_at, correcting=correcting)
+        apply_all()
 
     def _issued(self) -> Any:
         return self.organization.invoices.filter(status="issued", kind=Invoice.Kind.INVOICE)
@@ -136,6 +143,7 @@ def test_after_any_course_of_things_documents_are_the_rating_of_the_events(
     reported: list[UsageEvent],
     course: list[int | str],
 ) -> None:
+    empty()
     world = World(database, first, second, third)
     left = [one._replace(id=f"e{number}") for number, one in enumerate(reported)]
     for step in course:

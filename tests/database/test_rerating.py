@@ -11,6 +11,8 @@ from django.db import IntegrityError, connection, transaction
 from accounts.models import AuditEntry, Organization, User
 from billing import catalog, invoicing, notes, rerating
 from billing.models import Invoice, ReratingItem, ReratingJob, Subscription, Tariff
+from billing.waiting import NotToldApart
+from metering import readings
 from tests import build
 
 pytestmark = pytest.mark.django_db
@@ -362,6 +364,19 @@ def test_what_cannot_be_rated_is_told_and_holds_up_nobody(
     assert approved(job, dana).state == State.DONE
     assert documents(acme_billed.organization) == [("invoice", 200)]
     assert documents(globex_billed.organization) == [("invoice", 200), ("credit_note", -50)]
+
+
+def test_readings_that_are_summed_anew_are_waited_for(
+    acme_billed: Subscription, tariff: Tariff, dana: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    correct(tariff, "0.75")
+    job = compared(dana)
+    monkeypatch.setattr(readings, "is_being_told_apart", lambda _, before: before == OCTOBER)
+    waits = f"It waits for {NotToldApart()}. Start another once that is done."
+    assert compared(dana).items.get().failure == waits
+    item = approved(job, dana).items.get()
+    assert (item.state, item.failure) == (Item.FAILED, waits)
+    assert documents(acme_billed.organization) == [("invoice", 200)]
 
 
 REFUSED = [

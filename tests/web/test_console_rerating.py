@@ -212,6 +212,7 @@ def test_an_invoice_and_its_note_name_each_other_in_the_console(
     page = text(ann, f"/console/billing/invoice/{note.pk}/change/")
     assert "Credit note" in page
     assert "KT-2026-000001" in page
+    assert f'href="{PAGES}{job.pk}/"' in page
     corrected = note.corrects
     assert corrected is not None
     assert "KT-CN-2026-000001" in text(ann, f"/console/billing/invoice/{corrected.pk}/change/")

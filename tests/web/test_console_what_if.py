@@ -207,7 +207,12 @@ def test_usage_without_a_price_there_is_no_saving(
     words = said(page, run)
     assert "Nobody would pay less." in words
     assert "Acme not clear Some of what was used has no price under the other tariff." in words
-    assert "1,000,000 units have no price there" in said(page, run, f"{acme.pk}/")
+    assert "too low, for 1 used what has no price there" in words
+    assert "Without 1 organization of whose usage some has no price there." in words
+    own = said(page, run, f"{acme.pk}/")
+    assert "1,000,000 units have no price there" in own
+    assert "It cannot be said while some of what was used has no price" in own
+    assert "$1.00 no price -$1.00" in own
 
 
 def test_what_was_negotiated_is_said(
@@ -219,7 +224,7 @@ def test_what_was_negotiated_is_said(
         AUGUST, now, reference="letter", correcting=True,
     )  # fmt: skip
     words = said(page, answered(page))
-    assert "What was negotiated is in the old side alone" in words
+    assert "What was negotiated counts in what is paid now" in words
     assert "Acme -$1.20" in words
 
 
@@ -234,9 +239,9 @@ def test_an_organization_that_used_nothing_is_said(page: Client, flat: Tariff) -
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"document": "{"}, "Enter a valid JSON."),
+        ({"document": "{"}, "No JSON: Expecting property name"),
         ({"document": "[]"}, "/ must be an object"),
-        ({"document": json.dumps({**FEE, "charges": [{"code": "base"}]})}, "/charges/0/kind"),
+        ({"document": json.dumps({**FEE, "charges": [{"code": "base"}]})}, ": /charges/0/kind"),
         ({"document": json.dumps(FEE).replace('"0.50"', '"-0.50"')}, "/components/0/price"),
         ({"last": "2026-09-01"}, "must lie after the first day"),
         ({"first": "1999-12-31"}, "2000-01-01 or later"),

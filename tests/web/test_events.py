@@ -11,7 +11,8 @@ import pytest
 from django.test import Client
 
 from accounts.models import ApiKey, Organization, User
-from billing import invoicing
+from billing import invoicing, searching
+from billing.fates import Fate
 from metering import found, readings
 from metering.readings import FoundEvent
 from metering.usage.correction import Correction
@@ -75,7 +76,7 @@ def test_the_page_lists_events_with_their_fate_and_finds_them_by_every_mark(
     client = signed_in(bob)
     page = text_of(client, "/o/acme/events/")
     assert page.index("req-2") < page.index("req-1")
-    assert page.count("billed") == 2
+    assert page.count("billed") == 3  # each of them, and one may search by it
     day = START.date().isoformat()
     for mark in ("event=req-1", "session=run-7", "api_key=team-a",
                  "event=req-1&source=gateway-1&project=default&model=deepseek-v4",
@@ -257,7 +258,7 @@ def test_a_key_of_one_project_sees_its_own_events_and_no_sum_of_others(
 @pytest.mark.parametrize(
     "wrong",
     [{"cursor": "x"}, {"cursor": "1-99999"}, {"limit": "101"}, {"batch_id": "-1"}, {"start": "now"},
-     {"colour": "red"}, {"project": "nowhere"}, {"model": "\0"}],
+     {"colour": "red"}, {"fate": "lost"}, {"project": "nowhere"}, {"model": "\0"}],
 )  # fmt: skip
 def test_a_question_nobody_can_answer_is_refused(api: Api, wrong: dict[str, str]) -> None:
     answer = api.get(**wrong)
@@ -288,3 +289,71 @@ def test_pages_follow_each_other_without_a_gap_or_an_overlap(
     assert walk() == whole
     assert walk(session="run-7") == ["req-1"]
     assert api.get(session="run-7").json()["looked_back_to"] is not None
+
+
+def test_events_are_found_by_their_fate_and_a_cut_search_says_how_far_it_came(
+    billed: Organization, database: Database, api: Api, bob: User,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    send(database, billed, [event(3), event(4)])
+    send(database, billed, [Correction("v", "gateway-1", "req-1", None, None)])
+    apply_all()
+
+    def ids(answer: Any) -> list[str]:
+        return [one["event"]["id"] for one in answer["events"]]
+
+    by_fate = {fate: ids(api.get(fate=fate).json()) for fate in Fate}
+    assert by_fate == {
+        "void": ["req-1"], "pending": ["req-4", "req-3"], "billed": ["req-2"], "unpriced": [],
+        "free": [],
+    }  # fmt: skip
+    client = signed_in(bob)
+    page = text_of(client, "/o/acme/events/?fate=void")
+    assert "req-1" in page
+    assert "req-2" not in page
+    monkeypatch.setattr(searching, "LOOKED_AT_MAX", 1)
+    monkeypatch.setattr(searching, "AT_ONCE", 1)
+    first = api.get(fate="billed").json()
+    assert (first["events"], first["looked_back_to"] is not None) == ([], True)
+    assert "Look further back" in text_of(client, "/o/acme/events/?fate=billed")
+
+
+def test_the_fates_of_a_period_stand_on_a_page_and_lead_to_their_events(
+    billed: Organization, database: Database, bob: User, charlie: User
+) -> None:
+    send(database, billed, [Correction("v", "gateway-1", "req-1", None, None)])
+    send(database, billed, [event(3)])
+    apply_all()
+    client = signed_in(bob)
+    asked = f"/o/acme/events/fates/?period={START.isoformat().replace('+', '%2B')}"
+    page = text_of(client, asked)
+    assert "It adds up: 3 events, each with one fate" in page
+    first, last = START.date(), (END - timedelta(days=1)).date()
+    link = f"?fate=void&amp;first={first}&amp;last={last}"
+    assert link in client.get(asked).content.decode()
+    assert "req-1" in text_of(client, "/o/acme/events/" + link.replace("&amp;", "&"))
+    assert "0 events, each with one fate" in text_of(client, "/o/acme/events/fates/")
+    charlie.is_staff = True
+    charlie.save(update_fields=["is_staff"])
+    staff = signed_in(charlie)
+    page = text_of(staff, f"/console/fates/{billed.pk}/{asked.partition('fates/')[2]}")
+    assert "3 events, each with one fate" in page
+    assert staff.get("/console/fates/999999/").status_code == 404
+
+
+def test_an_organization_without_a_tariff_is_told_that_it_has_no_period_yet(
+    acme: Organization, bob: User
+) -> None:
+    assert "No billing period yet" in text_of(signed_in(bob), "/o/acme/events/fates/")
+
+
+def test_the_console_finds_events_by_their_fate(
+    billed: Organization, database: Database, charlie: User
+) -> None:
+    send(database, billed, [Correction("v", "gateway-1", "req-1", None, None)])
+    apply_all()
+    charlie.is_staff = True
+    charlie.save(update_fields=["is_staff"])
+    page = text_of(signed_in(charlie), "/console/events/?organization=acme&fate=void")
+    assert "req-1" in page
+    assert "req-2" not in page
