@@ -18,24 +18,32 @@ from billing.feeds.listing import PER
 from billing.models import ProviderCost, Subscription
 from billing.rating.money import EXACT, total
 from billing.rating.period import Period
+from billing.rating.scope import REQUESTS
 from metering import readings
 
 
 @dataclass(slots=True)
 class ModelMargin:
-    """One model in one organization's period. `uncosted_tokens` have no known cost."""
+    """One model in one organization's period. `uncosted_tokens` have no known cost, and neither has
+    what is no tokens: images, searches."""
 
     model: str
     provider: str = ""
     revenue: Decimal = Decimal(0)
     cost: Decimal = Decimal(0)
     uncosted_tokens: int = 0
+    uncosted_others: int = 0
     costs_used: set[ProviderCost] = field(default_factory=set)
 
     @property
+    def is_known(self) -> bool:
+        """Whether the cost is that of everything that was used."""
+        return not (self.uncosted_tokens or self.uncosted_others)
+
+    @property
     def is_costed(self) -> bool:
-        """Whether the cost says anything: of some usage it is known, or nothing costs."""
-        return bool(self.costs_used) or not self.uncosted_tokens
+        """Whether the cost says anything: that of some usage is known, or nothing was used."""
+        return bool(self.costs_used) or self.is_known
 
     @property
     def margin(self) -> Decimal:
@@ -64,7 +72,7 @@ class Margin:
 
     @property
     def known(self) -> list[ModelMargin]:
-        return [one for one in self.models if not one.uncosted_tokens]
+        return [one for one in self.models if one.is_known]
 
     @property
     def revenue(self) -> Decimal:
@@ -97,9 +105,12 @@ def _add_costs(models: dict[str, ModelMargin], subscription: Subscription, perio
         row.provider = costs.provider(row.model)
     slices = _slices(period, costs.changes)
     for used in readings.usage_in(subscription.organization_id, slices):
-        if not readings.is_token(used.register):
+        if used.register == REQUESTS:
             continue
         row = models.setdefault(used.model, ModelMargin(used.model))
+        if not readings.is_token(used.register):
+            row.uncosted_others += used.quantity
+            continue
         start = slices[used.slice].start
         cost = costs.at(used.model, used.register, start, used.input_band)
         if cost is None:

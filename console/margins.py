@@ -48,7 +48,7 @@ def _lines(row: Margin) -> list[tuple[ModelMargin, str, str, str]]:
             model,
             exact(model.revenue, currency),
             exact(model.cost, CURRENCY) if model.is_costed else UNKNOWN,
-            exact(model.margin, CURRENCY) if not model.uncosted_tokens else UNKNOWN,
+            exact(model.margin, CURRENCY) if model.is_known else UNKNOWN,
         )
         for model in row.models
     ]

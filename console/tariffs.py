@@ -8,14 +8,13 @@ from django.contrib import admin
 from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.template.loader import render_to_string
 from unfold.contrib.filters.admin import RangeDateTimeFilter, RelatedDropdownFilter
 from unfold.decorators import action, display
 
 from accounts import audit
-from billing import catalog, costs
+from billing import catalog
 from billing.models import Tariff, TariffVersion
-from billing.terms_in_words import charge_sentences, modifier_sentences
+from console import prices
 from console.entrance import may_with
 from console.publishing import PUBLISH, TermsFields, sentences
 from console.staff import ReadOnlyInline, StaffAdmin, document, link
@@ -205,12 +204,4 @@ class TariffVersionAdmin(StaffAdmin):
 
 
 def _price_table(version: TariffVersion | None) -> str:
-    if version is None:
-        return "-"
-    terms = catalog.terms_of(version)
-    context = {
-        "version": version,
-        "rows": costs.price_table(terms),
-        "besides": modifier_sentences(terms) + charge_sentences(terms),
-    }
-    return render_to_string("console/prices.html", context)
+    return prices.table(catalog.terms_of(version), str(version)) if version else "-"

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from accounts.models import Organization
-from metering import backfills, judging, readings, reverting, rollup, store
+from metering import backfills, held, judging, readings, reverting, rollup, store
 from metering.store import Incoming, Outcome, Stored
 from metering.tasks import apply_pending_batches
 from metering.usage.correction import Correction
@@ -584,10 +584,10 @@ def test_nothing_comes_into_a_backfill_that_is_not_open(
 ) -> None:
     number = opened(acme)
     for organization, of in ((globex, number), (acme, number + 1)):
-        with pytest.raises(store.BackfillNotOpen):
+        with pytest.raises(held.BackfillNotOpen):
             send(database, organization, [event("a")], backfill_id=of)
     backfills.close(acme, number, now=NOW)
-    with pytest.raises(store.BackfillNotOpen):
+    with pytest.raises(held.BackfillNotOpen):
         send(database, acme, [event("a")], backfill_id=number)
     assert database.execute("SELECT count(*) FROM metering_ingestbatch").fetchone() == (0,)
 
