@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from django.db import transaction
 
+from accounts import prepared
 from billing import pricing
 from billing.documents import Documents
 from billing.earlier import PeriodOf, may_have_changed
-from billing.lines import insert, on_paper, rated
-from billing.models import Invoice, InvoiceLine, Subscription
+from billing.lines import Carried, Drafted, insert, on_paper, rated
+from billing.models import Invoice, Subscription
 from billing.rating.difference import still_owed
 from billing.rating.line import RatedLine
 from billing.rating.paper import printed
@@ -65,27 +67,36 @@ def write_draft(
     return invoice
 
 
+BILLED = """
+    SELECT line.usage_start, line.usage_end, line.version, line.component, line.model,
+           line.register, line.bucket, line.step, line.quantity, line.unit_price, line.per,
+           line.trace
+    FROM billing_invoice document
+    JOIN billing_invoiceline line ON line.invoice_id = document.id
+    WHERE document.organization_id = %(organization)s AND document.status = 'issued'
+      AND document.period_end > %(first)s AND line.usage_start >= %(first)s
+    ORDER BY line.id
+"""
+
+
 def billed(periods: Sequence[PeriodOf]) -> list[list[RatedLine]]:
     """What issued documents carry for each period. Neither drafts nor void documents count.
 
     An organization's subscriptions never overlap, so its periods are known by their instants.
     """
     found: dict[tuple[datetime, datetime], list[RatedLine]] = defaultdict(list)
-    first = min(period.start for _, period in periods)
-    lines = InvoiceLine.objects.filter(
-        invoice__organization=periods[0][0].organization_id,
-        invoice__status=Invoice.Status.ISSUED,
-        invoice__period_end__gt=first,
-        usage_start__gte=first,
-    )
-    for line in lines.order_by("pk"):
-        found[line.usage_start, line.usage_end] += rated(line)
+    asked = {
+        "organization": periods[0][0].organization_id,
+        "first": min(period.start for _, period in periods),
+    }
+    for start, end, *line, trace in prepared.rows(BILLED, asked):
+        found[start, end] += rated(Carried._make((*line, json.loads(trace))))
     return [found[period.start, period.end] for _, period in periods]
 
 
 def on_lines(
     invoice: Invoice, owed_by_period: Iterable[tuple[PeriodOf, list[RatedLine]]]
-) -> list[InvoiceLine]:
+) -> list[Drafted]:
     """The lines of a document, as they are printed and in its order; saved nowhere yet."""
     rows = [
         (period, paper)

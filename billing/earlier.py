@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from django.db.models import Min, QuerySet, Sum
+from django.db.models import QuerySet, Sum
 
+from accounts import prepared
 from billing import subscriptions
 from billing.documents import Documents
 from billing.lines import rated
-from billing.models import Invoice, InvoiceLine, NegotiatedTerms, Subscription, TariffVersion
+from billing.models import Invoice, InvoiceLine, Subscription
 from billing.rating.difference import still_owed
 from billing.rating.line import ALLOWANCE, RatedLine
 from billing.rating.paper import printed_minor
@@ -144,18 +145,23 @@ def before(periods: Sequence[PeriodOf]) -> list[PeriodOf]:
     return [others[start] for start in sorted(others.keys() - known)]
 
 
+CORRECTED_SINCE = """
+    SELECT least(
+        (SELECT min(valid_from) FROM billing_tariffversion
+         WHERE known_at > %(moment)s AND tariff_id IN (
+            SELECT tariff_id FROM billing_subscription WHERE organization_id = %(organization)s)),
+        (SELECT min(valid_from) FROM billing_negotiatedterms
+         WHERE known_at > %(moment)s AND subscription_id IN (
+            SELECT id FROM billing_subscription WHERE organization_id = %(organization)s)))
+"""
+
+
 def _corrected_since(subscription: Subscription, known_after: datetime) -> datetime:
     """How far back the versions and agreements that became known after an instant reach."""
-    new = TariffVersion.objects.filter(
-        tariff__subscriptions__organization=subscription.organization, known_at__gt=known_after
-    )
-    agreed = NegotiatedTerms.objects.filter(
-        subscription__organization=subscription.organization, known_at__gt=known_after
-    )
-    reaches: list[datetime | None] = [
-        rows.aggregate(first=Min("valid_from"))["first"] for rows in (new, agreed)
-    ]
-    return min((reach for reach in reaches if reach), default=known_after)
+    asked = {"organization": subscription.organization_id, "moment": known_after}
+    ((reach,),) = prepared.rows(CORRECTED_SINCE, asked)
+    found: datetime | None = reach
+    return found or known_after
 
 
 def _usage_changed_since(subscription: Subscription, known_after: datetime) -> datetime:

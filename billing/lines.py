@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from accounts import prepared
@@ -22,7 +22,28 @@ from metering import readings
 Said = Mapping[str, Any]
 
 
-def on_paper(invoice: Invoice, position: int, period: Period, paper: PaperLine) -> InvoiceLine:
+class Drafted(NamedTuple):
+    """A line of a document that is to be written: the columns of InvoiceLine."""
+
+    position: int
+    usage_start: datetime
+    usage_end: datetime
+    version: str
+    component: str
+    model: str
+    register: str
+    bucket: str
+    step: int
+    description: str
+    quantity: int
+    unit_price: Decimal | None
+    per: int
+    amount_exact: Decimal
+    amount_minor: int
+    trace: Said
+
+
+def on_paper(invoice: Invoice, position: int, period: Period, paper: PaperLine) -> Drafted:
     """The line of a document. Where prices differ in it there is no unit price, but its parts."""
     first = paper.lines[0]
     trace = dict(first.trace)
@@ -33,17 +54,23 @@ def on_paper(invoice: Invoice, position: int, period: Period, paper: PaperLine) 
             "parts": [[f"{line.unit_price:f}", line.quantity] for line in paper.lines],
             **_difference(paper),
         }
-    return InvoiceLine(
-        invoice=invoice,
+    return Drafted(
         position=position,
         usage_start=period.start,
         usage_end=period.end,
+        version=first.version,
+        component=first.component,
+        model=first.model,
+        register=first.register,
+        bucket=first.bucket,
+        step=first.step,
         description=_describe(invoice, period, first),
+        quantity=paper.quantity,
+        unit_price=paper.unit_price,
+        per=first.per,
         amount_exact=paper.amount,
         amount_minor=paper.minor,
-        quantity=sum(line.quantity for line in paper.lines),
         trace=trace,
-        **first.key._asdict() | {"unit_price": paper.unit_price},
     )
 
 
@@ -67,27 +94,38 @@ DOCUMENT_COLUMNS = (
     "organization_id", "subscription_id", "status", "period_start", "period_end", "currency",
     "zone", "subtotal_minor", "tax_minor", "total_minor", "replaces_id", "kind", "corrects_id",
 )  # fmt: skip
-COLUMNS = (
-    "position", "usage_start", "usage_end", "version", "component", "model", "register", "bucket",
-    "step", "description", "quantity", "unit_price", "per", "amount_exact", "amount_minor", "trace",
-)  # fmt: skip
 INSERT = INSERT.format(
-    columns=", ".join(COLUMNS),
+    columns=", ".join(Drafted._fields),
     document_columns=", ".join(DOCUMENT_COLUMNS),
     document_values=", ".join(f"%({column})s" for column in DOCUMENT_COLUMNS),
 )
 
 
-def insert(draft: Invoice, lines: Sequence[InvoiceLine]) -> None:
+def insert(draft: Invoice, lines: Sequence[Drafted]) -> None:
     """Write a draft and its lines, in one statement and without reading back the lines' ids."""
-    rows = [{column: getattr(line, column) for column in COLUMNS} for line in lines]
+    rows = [line._asdict() for line in lines]
     document = {column: getattr(draft, column) for column in DOCUMENT_COLUMNS}
     written = prepared.rows(INSERT, {**document, "lines": json.dumps(rows, default=str)})
     ((draft.pk, draft.created_at),) = written
     draft._state.adding = False
 
 
-def rated(line: InvoiceLine) -> list[RatedLine]:
+class Carried(NamedTuple):
+    """What there is to know of a line on a document to bill the difference to it."""
+
+    version: str
+    component: str
+    model: str
+    register: str
+    bucket: str
+    step: int
+    quantity: int
+    unit_price: Decimal | None
+    per: int
+    trace: Said
+
+
+def rated(line: InvoiceLine | Carried) -> list[RatedLine]:
     """The rated lines that a line on paper was: one, or one for each of its prices."""
     parts = line.trace.get("parts")
     if parts is None:
@@ -110,7 +148,7 @@ def _difference(paper: PaperLine) -> Said:
     return {"difference": {"now": billed + paper.quantity, "billed": billed}}
 
 
-def _rated(line: InvoiceLine, unit_price: Decimal, quantity: int) -> RatedLine:
+def _rated(line: InvoiceLine | Carried, unit_price: Decimal, quantity: int) -> RatedLine:
     return RatedLine(
         version=line.version,
         component=line.component,

@@ -19,7 +19,7 @@ from django.db.models import Sum
 from billing import issuing, pricing
 from billing.drafting import billed, on_lines
 from billing.earlier import PeriodOf
-from billing.lines import insert
+from billing.lines import Drafted, insert
 from billing.models import Invoice, InvoiceLine
 from billing.rating.difference import still_owed
 from billing.rating.line import RatedLine
@@ -35,7 +35,7 @@ class Difference:
 
     invoice: Invoice
     before_minor: int  # on all issued documents
-    lines: Sequence[InvoiceLine]  # what a note would carry; saved nowhere
+    lines: Sequence[Drafted]  # what a note would carry; saved nowhere
 
     @property
     def minor(self) -> int:
@@ -130,7 +130,7 @@ def _billed_minor(periods: Sequence[PeriodOf]) -> dict[Period, int]:
     return {Period(start, end): int(minor) for start, end, minor in sums}
 
 
-def _shown(line: InvoiceLine) -> dict[str, object]:
+def _shown(line: Drafted) -> dict[str, object]:
     quantities = line.trace.get("difference", {"billed": 0, "now": line.quantity})
     return {
         "description": line.description,

@@ -23,6 +23,7 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 from django.db.utils import Error, OperationalError
 
+from accounts import prepared
 from metering import limits, netting, rollup
 from metering.netting import OF_BATCHES, STILL_IN, Events
 from metering.usage.event import AHEAD_MAX
@@ -133,9 +134,7 @@ WAITING = """
 
 def is_being_told_apart(organization_id: int, before: datetime) -> bool:
     """Whether usage of before an instant is still to be told apart as it was asked for."""
-    with connection.cursor() as cursor:
-        cursor.execute(WAITING, [organization_id, before])
-        (waiting,) = cursor.fetchone()
+    ((waiting,),) = prepared.rows(WAITING, [organization_id, before])
     return bool(waiting)
 
 

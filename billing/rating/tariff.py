@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from zoneinfo import ZoneInfo
 
 from billing.rating.allowance import (
@@ -110,11 +110,15 @@ class RateComponent:
     service_classes: tuple[str, ...] | None = None
     when: When = ANY
     negotiated: bool = False
+    _scope: Scope = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        scope = Scope(self.models, self.registers, self.regions, self.service_classes, self.when)
+        object.__setattr__(self, "_scope", scope)
 
     def prices(self, what: What) -> bool:
         """Say whether this component would price such usage."""
-        scope = Scope(self.models, self.registers, self.regions, self.service_classes, self.when)
-        return scope.covers(what)
+        return self._scope.covers(what)
 
     def as_document(self) -> dict[str, object]:
         document: dict[str, object] = {
