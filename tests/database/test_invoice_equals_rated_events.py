@@ -20,7 +20,7 @@ from billing import catalog, invoicing
 from billing.drafting import billed
 from billing.lines import rated
 from billing.models import Invoice, Subscription
-from billing.rating.bill import charged, load_of
+from billing.rating.bill import add_load, charged
 from billing.rating.charge import Facts
 from billing.rating.event import Event
 from billing.rating.events import rate_events
@@ -182,10 +182,13 @@ class Oracle:
         ]
 
     def _facts(self, period: Period, inside: list[Event], spent_minor: int) -> Facts:
+        load: dict[str, dict[datetime, int]] = {}
+        for event in inside:
+            add_load(load, event)
         return Facts(
             zone=ZoneInfo("UTC"),
             whole=period,
-            load=load_of(inside),
+            load=load,
             requests=len(inside),
             spent_before_minor={"pair": spent_minor},
             terms_ending=frozenset({"pair"} if period == PERIODS[1] else ()),
