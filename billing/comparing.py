@@ -30,6 +30,7 @@ EVERYBODY = "all organizations"
 logger = logging.getLogger(__name__)
 
 
+@transaction.atomic
 def ask(
     source: Tariff | Mapping[str, object],
     name: str,
@@ -67,6 +68,8 @@ def ask(
                 expires_at=now + KEPT,
             )
     except IntegrityError as clash:
+        if "comparison_one_running_per_person" not in str(clash):
+            raise
         raise Refusal("", "A comparison of yours is running; wait for it, or cancel it.") from clash
     ComparedOrganization.objects.bulk_create(
         (ComparedOrganization(comparison=run, organization_id=pk) for pk in whose), batch_size=1_000
@@ -126,14 +129,23 @@ def sides(run: Comparison, organization: Organization) -> Sides | None:
 
 
 def points(rows: QuerySet[ComparedOrganization]) -> list[Point]:
-    """The break-even chart of organizations together; empty until all their curves are there."""
-    curves = list(rows.filter(verdict__in=COMPARED).values_list("old_curve", "new_curve"))
+    """The break-even chart of organizations together; empty until all their curves are there.
+
+    Without those whose usage has no price there: their side would be too low at every factor.
+    """
+    curves = list(_with_curve(rows).values_list("old_curve", "new_curve"))
     if not curves or not all(old for old, _ in curves):
         return []
     sums = [
         [sum(column) for column in zip(*side, strict=True)] for side in zip(*curves, strict=True)
     ]
     return [Point(*one) for one in zip(FACTORS, *sums, strict=True)]
+
+
+def curves(run: Comparison) -> tuple[int, int]:
+    """How many organizations have their curve, and how many will have one."""
+    rows = _with_curve(run.rows.all())
+    return rows.exclude(old_curve=[]).count(), rows.count()
 
 
 def tally(run: Comparison) -> dict[str, int]:
@@ -170,8 +182,7 @@ def _scope(organizations: Sequence[Organization], only_on: Tariff | None) -> str
 
 
 def _unfinished(run: Comparison) -> QuerySet[ComparedOrganization]:
-    without_curve = Q(verdict__in=COMPARED, old_curve=[])
-    return run.rows.filter(Q(verdict=Verdict.WAITING) | without_curve)
+    return _waiting(run) | _flat(run)
 
 
 def _waiting(run: Comparison) -> QuerySet[ComparedOrganization]:
@@ -179,7 +190,11 @@ def _waiting(run: Comparison) -> QuerySet[ComparedOrganization]:
 
 
 def _flat(run: Comparison) -> QuerySet[ComparedOrganization]:
-    return run.rows.filter(verdict__in=COMPARED, old_curve=[])
+    return _with_curve(run.rows.all()).filter(old_curve=[])
+
+
+def _with_curve(rows: QuerySet[ComparedOrganization]) -> QuerySet[ComparedOrganization]:
+    return rows.filter(verdict__in=COMPARED, unpriced=0)
 
 
 def _step(

@@ -249,9 +249,11 @@ def _step(start: int, end: int | None) -> str:
 
 
 def _bucket(terms: Terms, bucket: str) -> str:
-    """Say when a bucket is, in the calendar's own zone."""
-    assert terms.calendar is not None
-    name, zone = bucket.replace("_", "-"), terms.calendar.zone.key
+    """Say when a bucket is, in the calendar's zone; its name alone once there is no calendar."""
+    name = bucket.replace("_", "-")
+    if terms.calendar is None:
+        return name
+    zone = terms.calendar.zone.key
     rules = [rule for rule in terms.calendar.rules if rule.bucket == bucket]
     when = "; ".join(
         f"{_weekdays(rule.days)} "

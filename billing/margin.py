@@ -20,6 +20,7 @@ from billing.feeds.listing import PER
 from billing.models import CatalogModel, ModelAlias, ProviderCost, Subscription
 from billing.rating.money import EXACT, total
 from billing.rating.period import Period
+from billing.rating.scope import REQUESTS
 from metering import readings
 
 CURRENCY = "USD"  # of every upstream cost
@@ -27,19 +28,26 @@ CURRENCY = "USD"  # of every upstream cost
 
 @dataclass(slots=True)
 class ModelMargin:
-    """One model in one organization's period. `uncosted_tokens` have no known cost."""
+    """One model in one organization's period. `uncosted_tokens` have no known cost, and neither has
+    what is no tokens: images, searches."""
 
     model: str
     provider: str = ""
     revenue: Decimal = Decimal(0)
     cost: Decimal = Decimal(0)
     uncosted_tokens: int = 0
+    uncosted_others: int = 0
     costs_used: set[ProviderCost] = field(default_factory=set)
 
     @property
+    def is_known(self) -> bool:
+        """Whether the cost is that of everything that was used."""
+        return not (self.uncosted_tokens or self.uncosted_others)
+
+    @property
     def is_costed(self) -> bool:
-        """Whether the cost says anything: of some usage it is known, or nothing costs."""
-        return bool(self.costs_used) or not self.uncosted_tokens
+        """Whether the cost says anything: that of some usage is known, or nothing was used."""
+        return bool(self.costs_used) or self.is_known
 
     @property
     def margin(self) -> Decimal:
@@ -68,7 +76,7 @@ class Margin:
 
     @property
     def known(self) -> list[ModelMargin]:
-        return [one for one in self.models if not one.uncosted_tokens]
+        return [one for one in self.models if one.is_known]
 
     @property
     def revenue(self) -> Decimal:
@@ -102,9 +110,12 @@ def _add_costs(models: dict[str, ModelMargin], subscription: Subscription, perio
         row.provider = bought[row.model].provider if row.model in bought else ""
     slices = _slices(period, (cost.valid_from for found in costs.values() for cost in found))
     for used in readings.usage_in(subscription.organization_id, slices):
-        if not readings.is_token(used.register):
+        if used.register == REQUESTS:
             continue
         row = models.setdefault(used.model, ModelMargin(used.model))
+        if not readings.is_token(used.register):
+            row.uncosted_others += used.quantity
+            continue
         model = bought.get(used.model)
         found = costs.get((model.provider, model.name, used.register), []) if model else []
         cost = _in_force(found, slices[used.slice].start, used.input_band)

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from accounts import organizations
 from accounts.models import Organization
 from billing import catalog, negotiations, offers, subscriptions
-from billing.rating.bill import Bill, bill, bill_events
+from billing.rating.bill import Bill, bill, bill_request
 from billing.rating.charge import Facts, read_facts
 from billing.rating.document import Field, TariffInvalid
 from billing.rating.event import QUANTITY_MAX, Event, read_event
@@ -60,9 +60,9 @@ def quote(organization: Organization, body: object, now: datetime) -> Quoted:
         raise fields["occurred_at"].refuse("a time between 1970 and 2200", "correct it")
     start = quarter_hour(event.occurred_at)
     period = Period(start, start + QUARTER)
-    stretches = [_alone(one) for one in _stretches(organization, fields, period)]
+    stretches = _stretches(organization, fields, period)
     facts = Facts(ZoneInfo(organization.zone))
-    return Quoted(bill_events([event], stretches, facts), period, Counted(events=1))
+    return Quoted(bill_request(event, stretches, facts), period, Counted(events=1))
 
 
 def simulate(organization: Organization, body: object) -> Quoted:
@@ -102,13 +102,12 @@ def _of_events(
 
 def _request(fields: Mapping[str, Field], now: datetime) -> Event:
     """Read the request as the event that would report it."""
-    reported = {name: field.value for name, field in fields.items() if name != "tariff"}
+    reported = {
+        name: field.value
+        for name, field in fields.items()
+        if name in ("model", "usage") or (name != "tariff" and field.value is not None)
+    }
     return read_event(Field({"occurred_at": now.isoformat(), **reported, "id": "quote"}))
-
-
-def _alone(stretch: PricedTerms) -> PricedTerms:
-    """Terms for a request by itself: what belongs to a whole period is left out."""
-    return replace(stretch, terms=replace(stretch.terms, allowances=(), charges=()))
 
 
 def _stretches(

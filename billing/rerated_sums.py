@@ -17,8 +17,8 @@ COLUMNS = (
     "after", "currency", "note", "failure",
 )  # fmt: skip
 
-# Items whose difference is issued, or would be.
-_COUNTED = [ReratingItem.State.DIFFERS, ReratingItem.State.CHANGED, ReratingItem.State.ISSUED]
+TO_ISSUE = (ReratingItem.State.DIFFERS, ReratingItem.State.CHANGED)
+_COUNTED = (*TO_ISSUE, ReratingItem.State.ISSUED)  # their difference is issued, or would be
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +39,12 @@ class Sums:
 
 def of(job: ReratingJob) -> list[Sums]:
     """The sums of a job, a currency each."""
-    differ = Q(state__in=_COUNTED)
-    difference = F("difference_minor")
-    rows = job.items.values("currency").annotate(
-        invoices=Count("pk"),
-        differ=Count("pk", filter=differ),
-        before=Sum("before_minor"),
-        credits=Coalesce(Sum(difference, filter=differ & Q(difference_minor__lt=0)), 0),
-        debits=Coalesce(Sum(difference, filter=differ & Q(difference_minor__gt=0)), 0),
-    )
-    return [
-        Sums(
-            row["currency"], row["invoices"], row["differ"], int(row["before"]),
-            int(row["credits"]), int(row["debits"]),
-        )
-        for row in rows.order_by("currency")
-    ]  # fmt: skip
+    return _sums(job.items.all())
+
+
+def to_issue(job: ReratingJob) -> list[Sums]:
+    """The sums of what an approval would issue."""
+    return _sums(job.items.filter(state__in=TO_ISSUE))
 
 
 def winners(job: ReratingJob) -> QuerySet[ReratingItem]:
@@ -95,6 +85,25 @@ def rows(job: ReratingJob) -> Iterator[list[Cell]]:
             str(item.note or ""),
             item.failure,
         ]
+
+
+def _sums(items: QuerySet[ReratingItem]) -> list[Sums]:
+    differ = Q(state__in=_COUNTED)
+    difference = F("difference_minor")
+    rows = items.values("currency").annotate(
+        invoices=Count("pk"),
+        differ=Count("pk", filter=differ),
+        before=Sum("before_minor"),
+        credits=Coalesce(Sum(difference, filter=differ & Q(difference_minor__lt=0)), 0),
+        debits=Coalesce(Sum(difference, filter=differ & Q(difference_minor__gt=0)), 0),
+    )
+    return [
+        Sums(
+            row["currency"], row["invoices"], row["differ"], int(row["before"]),
+            int(row["credits"]), int(row["debits"]),
+        )
+        for row in rows.order_by("currency")
+    ]  # fmt: skip
 
 
 def _items(job: ReratingJob) -> QuerySet[ReratingItem]:

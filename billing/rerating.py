@@ -10,21 +10,21 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections import Counter
 from collections.abc import Callable, Collection
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
-from django.db import DatabaseError, connection, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import QuerySet
 
 from accounts import audit
 from accounts.models import Organization, User
-from billing import invoicing, notes, subscriptions
+from billing import invoicing, notes, rerated_sums, subscriptions
 from billing.models import Invoice, ReratingItem, ReratingJob, Tariff
 from billing.notes import Difference
 from billing.rating.money import minor_digits
+from billing.rerated_sums import TO_ISSUE
 from metering import readings
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,6 @@ log = logging.getLogger(__name__)
 State = ReratingJob.State
 Item = ReratingItem.State
 
-TO_ISSUE = (Item.DIFFERS, Item.CHANGED)
 NOT_YET = f"It waits for {invoicing.NOT_TOLD_APART}. Start another once that is done."
 IDLE_MAX = timedelta(minutes=1)  # after that a job is taken for one that lost its worker
 
@@ -198,8 +197,8 @@ def _next(job_id: int, state: str, step: Step, now: datetime) -> bool:
     try:
         with transaction.atomic():
             step(organization_id, items, now)
-    except DatabaseError:
-        raise  # the whole organization is taken up again
+    except (OperationalError, InterfaceError):
+        raise  # the database was not there, or busy: the whole organization is taken up again
     except ReratingRefused as refused:
         items.filter(state=state).update(state=Item.FAILED, failure=str(refused))
     except Exception as error:
@@ -296,13 +295,10 @@ def _digest(job: ReratingJob) -> str:
 
 def _takes_second_person(job: ReratingJob) -> bool:
     """Whether what is given back and charged comes to more than one person may issue alone."""
-    moved: Counter[str] = Counter()
-    rows = job.items.filter(state__in=TO_ISSUE).values_list("currency", "difference_minor")
-    for currency, minor in rows:
-        moved[currency] += abs(minor)
     return any(
-        minor > settings.RERATING_ALONE_MAX * 10 ** minor_digits(currency)
-        for currency, minor in moved.items()
+        sums.debits_minor - sums.credits_minor
+        > settings.RERATING_ALONE_MAX * 10 ** minor_digits(sums.currency)
+        for sums in rerated_sums.to_issue(job)
     )
 
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
-from billing.pricing import Chain
 from billing.rating.line import ALLOWANCE, UNPRICED
 from billing.rating.paper import PaperLine, printed
 from billing.rating.period import Period
 from billing.rating.sentences import paper_sentences
-from billing.what_if import Sides
+from billing.what_if import Lines, Sides
+from metering import readings
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,14 @@ class Side:
     """What one tariff makes of an item."""
 
     quantity: int = 0  # priced, free or without a price, in the register's unit
+    unpriced: int = 0  # of the quantity, what no component prices
     minor: int = 0
     lines: list[Said] = field(default_factory=list)
+
+    @property
+    def has_no_price(self) -> bool:
+        """Whether its nothing is no price, rather than none to pay."""
+        return bool(self.unpriced) and not self.minor
 
 
 @dataclass(slots=True)
@@ -44,6 +50,11 @@ class Item:
     new: Side = field(default_factory=Side)
 
     @property
+    def label(self) -> str:
+        """What people call its register."""
+        return readings.register_label(self.register)
+
+    @property
     def difference_minor(self) -> int:
         """Below zero: the other tariff would have been cheaper."""
         return self.new.minor - self.old.minor
@@ -55,22 +66,23 @@ def items(sides: Sides) -> list[Item]:
     The amounts add up to those of the comparison, to the last minor unit.
     """
     found: dict[tuple[str, str], Item] = {}
-    for chain, name in ((sides.old, "old"), (sides.new, "new")):
-        for period, line, zone in _lines(chain, sides.currency):
+    for name, by_period in zip(("old", "new"), sides.lines, strict=True):
+        for period, line, zone in _printed(sides, by_period):
             item = _item(found, line)
             side: Side = getattr(item, name)
             side.quantity += line.quantity
+            side.unpriced += line.quantity if line.lines[0].component == UNPRICED else 0
             side.minor += line.minor
             sentence, *reasons = paper_sentences(line.lines, sides.currency, zone)
             side.lines.append(Said(period, line.minor, sentence, reasons))
     return sorted(found.values(), key=_largest_first)
 
 
-def _lines(chain: Chain, currency: str) -> Iterator[tuple[Period, PaperLine, ZoneInfo]]:
-    for metered, lines in zip(chain.asked, chain.lines(), strict=True):
-        zone = ZoneInfo(metered.subscription.zone)
-        for line in printed(lines, currency):
-            yield metered.period, line, zone
+def _printed(sides: Sides, by_period: Lines) -> Iterator[tuple[Period, PaperLine, ZoneInfo]]:
+    for (subscription, period), lines in zip(sides.periods, by_period, strict=True):
+        zone = ZoneInfo(subscription.zone)
+        for line in printed(lines, sides.currency):
+            yield period, line, zone
 
 
 def _item(found: dict[tuple[str, str], Item], line: PaperLine) -> Item:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from fractions import Fraction
+from functools import cached_property
 from itertools import groupby
 from zoneinfo import ZoneInfo
 
@@ -49,10 +50,10 @@ class Note(StrEnum):
 
 NOTES = {
     Note.UNUSED: "Nothing was used.",
-    Note.NEGOTIATED: "What was negotiated is in the old side alone; the other tariff is taken as "
+    Note.NEGOTIATED: "What was negotiated counts in what is paid now; the other tariff is taken as "
     "it is listed.",
     Note.UNPRICED: "Some of what was used has no price under the other tariff. It costs nothing "
-    "there, so the new side is too low.",
+    "there, so that side is too low.",
     Note.NEWLY_PRICED: "Some of what was used had no price and would have one.",
     Note.GAP: "The other tariff had no prices during a part of this time.",
     Note.LOOKS_BACK: "One side has a commitment, or a grant that is given once. Under the other "
@@ -152,7 +153,25 @@ class Answer:
         return sum(one.new_minor for one in self.found)
 
 
+Lines = Sequence[Sequence[RatedLine]]  # period by period
+
+
 @dataclass(frozen=True, slots=True)
+class Both:
+    """What one period comes to on both sides, in whole minor units."""
+
+    period: Period
+    zone: str
+    old_minor: int
+    new_minor: int
+
+    @property
+    def difference_minor(self) -> int:
+        """Below zero: the other tariff would have been cheaper."""
+        return self.new_minor - self.old_minor
+
+
+@dataclass(frozen=True)
 class Sides:
     """One organization's periods under both tariffs, metered once, to be rated at will."""
 
@@ -162,9 +181,14 @@ class Sides:
     new: Chain
     currency: str
 
+    @cached_property
+    def lines(self) -> tuple[Lines, Lines]:
+        """Old and new, as they are rated for what was used."""
+        return self.old.lines(), self.new.lines()
+
     def compared(self) -> Compared:
         """What the periods cost, and what they would have cost."""
-        old, new = self.old.lines(), self.new.lines()
+        old, new = self.lines
         old_minor, new_minor = _printed(old, self.currency), _printed(new, self.currency)
         before, after = _unpriced(old), _unpriced(new)
         unpriced, newly_priced = (after - before).total(), (before - after).total()
@@ -180,14 +204,23 @@ class Sides:
             notes=tuple(self._notes(unpriced, newly_priced)),
         )
 
-    def point(self, factor: Fraction = ONCE) -> Point:
-        """What both sides come to, had so many times as much been used."""
-        sides = (_printed(side.lines(factor), self.currency) for side in (self.old, self.new))
-        return Point(factor, *sides)
+    def each(self) -> list[Both]:
+        """Period by period."""
+        return [
+            Both(
+                period, of_one.zone, printed_minor(old, self.currency),
+                printed_minor(new, self.currency),
+            )
+            for (of_one, period), old, new in zip(self.periods, *self.lines, strict=True)
+        ]  # fmt: skip
 
     def points(self) -> list[Point]:
-        """The same at every factor of a break-even chart."""
-        return [self.point(factor) for factor in FACTORS]
+        """What both sides come to at every factor of a break-even chart."""
+        return [self._point(factor) for factor in FACTORS]
+
+    def _point(self, factor: Fraction) -> Point:
+        sides = self.lines if factor == ONCE else (self.old.lines(factor), self.new.lines(factor))
+        return Point(factor, *(_printed(side, self.currency) for side in sides))
 
     def _notes(self, unpriced: int, newly_priced: int) -> Iterator[Note]:
         stretches = [at for one in self.old.asked for at in one.stretches]
@@ -264,6 +297,19 @@ def sides(
     return between(periods, other) if periods else None
 
 
+def last_periods(organization: Organization, count: int, now: datetime) -> list[PeriodOf]:
+    """An organization's last billing periods that have ended, at most so many, oldest first."""
+    siblings = Subscription.objects.select_related("organization", "tariff").filter(
+        organization=organization, starts_at__lt=now
+    )
+    found = [
+        (one, period)
+        for one in siblings.order_by("starts_at")
+        for period in subscriptions.periods_ended(one, now)
+    ]
+    return found[-count:]
+
+
 def between(periods: Sequence[PeriodOf], other: Alternative) -> Sides | Compared:
     """One organization's periods under both tariffs, or why they cannot be compared."""
     organization = periods[0][0].organization
@@ -296,11 +342,11 @@ def _verdict(difference_minor: int, unpriced: int) -> Verdict:
     return Verdict.CHEAPER if difference_minor else Verdict.SAME
 
 
-def _printed(by_period: Sequence[Sequence[RatedLine]], currency: str) -> int:
+def _printed(by_period: Lines, currency: str) -> int:
     return sum(printed_minor(lines, currency) for lines in by_period)
 
 
-def _unpriced(by_period: Sequence[Sequence[RatedLine]]) -> Counter[tuple[str, str]]:
+def _unpriced(by_period: Lines) -> Counter[tuple[str, str]]:
     """What no component priced, by model and register."""
     found: Counter[tuple[str, str]] = Counter()
     for lines in by_period:

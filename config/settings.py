@@ -121,7 +121,9 @@ DATABASES["default"]["OPTIONS"] = {
     "prepare_threshold": 5,  # of `accounts.prepared`; query sets are never prepared
     # A lost acknowledgement is a lost invoice: no session may turn this off.
     "options": "-c synchronous_commit=on -c timezone=UTC -c statement_timeout=60s "
-    "-c lock_timeout=10s -c idle_in_transaction_session_timeout=60s",
+    "-c lock_timeout=10s -c idle_in_transaction_session_timeout=60s "
+    # Workers take longer to start than a page's sums take to add up: for long scans only.
+    "-c parallel_setup_cost=10000",
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

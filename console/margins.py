@@ -47,7 +47,7 @@ def _lines(row: Margin) -> list[tuple[ModelMargin, str, str, str]]:
             model,
             exact(model.revenue, currency),
             exact(model.cost, margin.CURRENCY) if model.is_costed else UNKNOWN,
-            exact(model.margin, margin.CURRENCY) if not model.uncosted_tokens else UNKNOWN,
+            exact(model.margin, margin.CURRENCY) if model.is_known else UNKNOWN,
         )
         for model in row.models
     ]

@@ -35,13 +35,13 @@ class UserForm(StepForm):
     publish_prices = forms.BooleanField(
         required=False,
         label="May publish prices",
-        help_text="And propose those that take a second person.",
+        help_text="And propose those that take a second person; and start re-ratings.",
         widget=UnfoldBooleanSwitchWidget,
     )
     approve_prices = forms.BooleanField(
         required=False,
         label="May approve prices",
-        help_text="That somebody else proposed.",
+        help_text="That somebody else proposed; and re-ratings.",
         widget=UnfoldBooleanSwitchWidget,
     )
 

@@ -5,7 +5,7 @@ The same page for a tariff's next version and for what a subscription negotiated
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django import forms
@@ -30,6 +30,8 @@ from billing.catalog import Preview
 from billing.models import PriceProposal, Subscription, Tariff
 from billing.proposals import Subject
 from billing.rating import strict_json
+from billing.rating.tariff import parse
+from console import prices
 from console.entrance import actor_with, staff_only
 from console.staff import spread
 from console.steps import REFUSALS, field_and_sentence
@@ -209,9 +211,17 @@ def _page(
         "preview": preview,
         "changes": sentences([one.sentence for one in preview.changes]) if preview else "",
         "jumps": sentences([one.sentence for one in preview.jumps]) if preview else "",
+        "prices": _prices(subject, form.cleaned_data) if preview else "",
         "learning": preview.learning.sentence if preview else "",
     }
     return render(request, "console/publish.html", context, status=422 if form.errors else 200)
+
+
+def _prices(subject: Subject, values: Mapping[str, Any]) -> str:
+    """What a tariff's customers would read; a document that is refused shows none."""
+    if not isinstance(subject, Tariff):
+        return ""
+    return prices.table(parse(values["document"]), f"{subject.code} as it would read")
 
 
 def _take(step: str, subject: Subject, values: Any, actor: Any, now: Any) -> models.Model:

@@ -187,13 +187,8 @@ def approve(request: HttpRequest, job_id: int) -> HttpResponse:
         _ring(job)
         return "Approved. The notes are being issued."
 
-    amounts = "; ".join(
-        f"{money(one.credits_minor, one.currency)} is given back and "
-        f"{money(one.debits_minor, one.currency)} charged"
-        for one in rerated_sums.of(job)
-    )
     return _ask(
-        request, job, "Approve", f"{amounts}. Issued is exactly what was shown (digest "
+        request, job, "Approve", f"{_moved(job)} Issued is exactly what was shown (digest "
         f"{job.digest[:12]}); what changes meanwhile is shown again.",
         "Approve and issue", do, APPROVE, ApproveForm,
     )  # fmt: skip
@@ -288,6 +283,15 @@ def _scope(job: ReratingJob) -> str:
     tariff = f" on {job.tariff.code}" if job.tariff else ""
     last = job.last - timedelta(days=1)
     return f"{whose or 'All organizations'}{tariff}, periods from {job.first} to {last}"
+
+
+def _moved(job: ReratingJob) -> str:
+    """What is to be issued, in words."""
+    sums = rerated_sums.to_issue(job)
+    back = [money(-one.credits_minor, one.currency) for one in sums if one.credits_minor]
+    more = [money(one.debits_minor, one.currency) for one in sums if one.debits_minor]
+    said = [("Given back", back), ("Charged", more)]
+    return " ".join(f"{what}: {', '.join(amounts)}." for what, amounts in said if amounts)
 
 
 def _sums(job: ReratingJob) -> list[tuple[Sums, list[str]]]:

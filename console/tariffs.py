@@ -7,19 +7,19 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
-from django.template.loader import render_to_string
+from django.shortcuts import get_object_or_404, redirect
 from unfold.contrib.filters.admin import RangeDateTimeFilter, RelatedDropdownFilter
 from unfold.decorators import action, display
 
 from accounts import audit
-from billing import catalog, costs
+from billing import catalog
 from billing.models import Tariff, TariffVersion
-from billing.terms_in_words import charge_sentences, modifier_sentences
+from console import prices
 from console.entrance import may_with
 from console.publishing import PUBLISH, TermsFields, sentences
 from console.staff import ReadOnlyInline, StaffAdmin, document, link
 from console.steps import StepForm
+from console.what_if_form import asking
 
 
 class AddTariffForm(TermsFields, StepForm):
@@ -117,7 +117,7 @@ class TariffAdmin(StaffAdmin):
         ("Its first version", {"fields": ("valid_from", "document", "source")}),
     )
     inlines = (VersionInline,)
-    actions_detail = ("add_version",)
+    actions_detail = ("add_version", "compare")
 
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
@@ -164,6 +164,11 @@ class TariffAdmin(StaffAdmin):
         """Leads to the form; changes nothing."""
         return redirect("console:publish", object_id)
 
+    @action(description="What if", icon="balance")
+    def compare(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Leads to the question of what this tariff would have cost; changes nothing."""
+        return redirect(asking(get_object_or_404(Tariff, pk=object_id)))
+
 
 @admin.register(TariffVersion)
 class TariffVersionAdmin(StaffAdmin):
@@ -205,12 +210,4 @@ class TariffVersionAdmin(StaffAdmin):
 
 
 def _price_table(version: TariffVersion | None) -> str:
-    if version is None:
-        return "-"
-    terms = catalog.terms_of(version)
-    context = {
-        "version": version,
-        "rows": costs.price_table(terms),
-        "besides": modifier_sentences(terms) + charge_sentences(terms),
-    }
-    return render_to_string("console/prices.html", context)
+    return prices.table(catalog.terms_of(version), str(version)) if version else "-"

@@ -67,7 +67,7 @@ def index(request: HttpRequest) -> HttpResponse:
                 transaction.on_commit(lambda: tasks.work_on_comparison.delay(run.pk, run.turn))
             return redirect("console:what_if_run", run.pk)
         except REFUSALS as refusal:
-            field, sentence = field_and_sentence(refusal)
+            field, sentence = field_and_sentence(refusal, form.written)
             form.add_error(form.field_of(field), sentence)
     context = {
         **admin.site.each_context(request),
@@ -141,7 +141,7 @@ def organization(request: HttpRequest, run_id: int, organization_id: int) -> Htt
             "then": _amounts(row.old_minor, row.new_minor, run.currency),
             "items": [_item(item, run.currency) for item in items[:LINES_MAX]],
             "items_left": max(len(items) - LINES_MAX, 0),
-            **_break_even(sides.points(), run),
+            **_break_even([] if now.unpriced else sides.points(), run),
         }
     return render(request, "console/what_if_organization.html", context)
 
@@ -163,13 +163,15 @@ def _progress(request: HttpRequest, run: Comparison) -> dict[str, Any]:
     counts = comparing.tally(run)
     total = sum(counts.values())
     compared = sum(counts.get(verdict, 0) for verdict in COMPARED)
+    curves, curves_all = comparing.curves(run)
     return {
         "run": run,
         "running": run.state == Comparison.State.RUNNING,
         "total": total,
         "looked_at": total - counts.get(Verdict.WAITING, 0),
         "compared": compared,
-        "curves": run.rows.exclude(old_curve=[]).count(),
+        "curves": curves,
+        "curves_all": curves_all,
         "counts": counts,
         "may_cancel": run.asked_by_id == request.user.pk or may_act(request),
     }
@@ -183,6 +185,7 @@ def _found(run: Comparison) -> dict[str, Any]:
         "amounts": _amounts(*comparing.totals(run), run.currency),
         "winners": _rows(ends.filter(verdict=Verdict.CHEAPER)[:ENDS_MAX], run),
         "losers": _rows(ends.filter(verdict=Verdict.DEARER).reverse()[:ENDS_MAX], run),
+        "unpriced": run.rows.filter(unpriced__gt=0).count(),
         "bands": found,
         "bands_chart": json.dumps(figures.bands_chart(found)),
         "bands_options": json.dumps(figures.BANDS_OPTIONS),

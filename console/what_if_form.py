@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from django import forms
 from django.db import models
+from django.urls import reverse
 from unfold.widgets import (
     UnfoldAdminSelectWidget,
     UnfoldAdminTextareaWidget,
@@ -118,6 +120,11 @@ class WhatIfForm(forms.Form):
             now=now,
         )
 
+    @property
+    def written(self) -> str:
+        """The document as it was typed, where it is what to compare with."""
+        return self.data.get("document", "") if self.cleaned_data["other"] == DOCUMENT else ""
+
     def field_of(self, field: str | None) -> str | None:
         """Which field a refusal is about: a document that was chosen is no fault of the text."""
         if field == "document" and self.cleaned_data["other"] != DOCUMENT:
@@ -128,6 +135,11 @@ class WhatIfForm(forms.Form):
 def choice(row: models.Model) -> str:
     """How a tariff, a version or a proposal is named in the choice of the other tariff."""
     return f"{row._meta.model_name}:{row.pk}"
+
+
+def asking(row: models.Model) -> str:
+    """The address of the question with that row filled in."""
+    return f"{reverse('console:what_if')}?{urlencode({'other': choice(row)})}"
 
 
 def _groups() -> Iterator[tuple[str, Iterator[tuple[str, str]]]]:

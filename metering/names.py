@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from psycopg import Connection
 from psycopg.pq import TransactionStatus
-
-from metering.usage.event import UsageEvent
 
 REMEMBERED_MAX = 100_000
 
@@ -97,7 +95,22 @@ def forget() -> None:
     _attributions.forget()
 
 
-def attribution(event: UsageEvent, project_id: int) -> Attribution:
+class Named(Protocol):
+    """An event, or what is said in several."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def api_key(self) -> str | None: ...
+    @property
+    def agent(self) -> str | None: ...
+    @property
+    def region(self) -> str | None: ...
+    @property
+    def service_class(self) -> str | None: ...
+
+
+def attribution(event: Named, project_id: int) -> Attribution:
     """What an event is attributed to."""
     return (
         project_id,

@@ -19,14 +19,17 @@ NARROW_MAX = 2**31 - 1
 NULL = "NULL"
 _CORE = frozenset(registers.CORE)
 
-INSERT = """
+INTO = """
     INSERT INTO metering_segment (organization_id, batch_id, received_at, ordinals, occurred_at,
         attribution_ids, sessions, input, cache_read, cache_write, output, reasoning, extra)
-    VALUES (%(organization_id)s, %(batch_id)s, %(received_at)s, %(ordinals)s::smallint[],
-        %(occurred_at)s::timestamptz[], %(attribution_ids)s::integer[], %(sessions)s::text[],
-        %(input)s::integer[], %(cache_read)s::integer[], %(cache_write)s::integer[],
-        %(output)s::integer[], %(reasoning)s::integer[], %(extra)s::jsonb[])
 """
+ARRAYS = """
+        %(ordinals)s::smallint[], %(occurred_at)s::timestamptz[], %(attribution_ids)s::integer[],
+        %(sessions)s::text[], %(input)s::integer[], %(cache_read)s::integer[],
+        %(cache_write)s::integer[], %(output)s::integer[], %(reasoning)s::integer[],
+        %(extra)s::jsonb[]
+"""
+INSERT = f"{INTO} VALUES (%(organization_id)s, %(batch_id)s, %(received_at)s, {ARRAYS})"
 # Each event is taken out of its arrays by its place, so a segment is not spread out for one event.
 AT = """
     SELECT place.batch_id, place.ordinal, segment.received_at, segment.occurred_at[found.at],
@@ -49,14 +52,14 @@ AT = """
 """
 
 
-class Entry(NamedTuple):
-    """What a segment holds of one event."""
+class Columns(NamedTuple):
+    """What a segment holds of each event, array by array; ordinals rise."""
 
-    ordinal: int
-    occurred_at: datetime
-    attribution_id: int
-    session: str | None
-    usage: Mapping[str, int]
+    ordinals: Sequence[int]
+    times: Sequence[str]  # when each occurred, in UTC, as PostgreSQL reads it
+    attribution_ids: Sequence[int]
+    sessions: Sequence[str | None]
+    usages: Sequence[Mapping[str, int]]
 
 
 class Content(NamedTuple):
@@ -78,17 +81,17 @@ def write(
     organization_id: int,
     batch_id: int,
     received_at: datetime,
-    entries: Sequence[Entry],
+    columns: Columns,
 ) -> None:
-    """Insert the batch's segment, in the caller's transaction; ordinals must rise."""
-    if entries:
+    """Insert the batch's segment, in the caller's transaction; none where it would be empty."""
+    if columns.ordinals:
         connection.execute(
             INSERT,
             {
                 "organization_id": organization_id,
                 "batch_id": batch_id,
                 "received_at": received_at,
-                **_columns(entries),
+                **arrays(columns),
             },
         )
 
@@ -117,19 +120,21 @@ def _content(row: Sequence[Any]) -> Content:
     return Content._make((*row[:8], usage))
 
 
-def _columns(entries: Sequence[Entry]) -> dict[str, str | None]:
+def arrays(columns: Columns) -> dict[str, str | None]:
     """The arrays as PostgreSQL reads them; one that would hold nothing is left out."""
-    ordinals, instants, attribution_ids, sessions, usages = zip(*entries, strict=True)
-    columns: dict[str, str | None] = {
-        "ordinals": _numbers(ordinals),
-        "occurred_at": _array(map(datetime.isoformat, instants)),
-        "attribution_ids": _numbers(attribution_ids),
-        "sessions": _texts(sessions),
-        "extra": _texts([_extra(usage) for usage in usages]) if _any_extra(usages) else None,
+    usages = columns.usages
+    quantities = {name: [usage.get(name) for usage in usages] for name in registers.CORE}
+    fitting = {name: _fitting(column) for name, column in quantities.items()}
+    in_columns = sum([len(column) - column.count(None) for column in fitting.values()])
+    has_extra = in_columns < sum(map(len, usages))
+    return {
+        "ordinals": _numbers(columns.ordinals),
+        "occurred_at": _array(columns.times),
+        "attribution_ids": _numbers(columns.attribution_ids),
+        "sessions": _texts(columns.sessions),
+        "extra": _texts([_extra(usage) for usage in usages]) if has_extra else None,
+        **{name: _numbers(column) if column else None for name, column in fitting.items()},
     }
-    for register in registers.CORE:
-        columns[register] = _narrow([usage.get(register) for usage in usages])
-    return columns
 
 
 def _array(elements: Iterable[str]) -> str:
@@ -141,11 +146,15 @@ def _numbers(numbers: Sequence[int | None]) -> str:
     return "{" + str(list(numbers))[1:-1].replace("None", NULL) + "}"
 
 
-def _narrow(quantities: Sequence[int | None]) -> str | None:
+def _fitting(quantities: list[int | None]) -> list[int | None]:
+    """Those that fit their column; none at all is an empty list."""
+    present = [quantity for quantity in quantities if quantity is not None]
+    if not present or max(present) <= NARROW_MAX:
+        return quantities if present else []
     fitting = [
         None if quantity is None or quantity > NARROW_MAX else quantity for quantity in quantities
     ]
-    return _numbers(fitting) if fitting.count(None) < len(fitting) else None
+    return fitting if min(present) <= NARROW_MAX else []
 
 
 def _texts(texts: Sequence[str | None]) -> str | None:
@@ -160,12 +169,6 @@ def _texts(texts: Sequence[str | None]) -> str | None:
 
 def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"')
-
-
-def _any_extra(usages: Sequence[Mapping[str, int]]) -> bool:
-    """Whether any quantity needs a place besides the columns."""
-    widest = max([max(usage.values(), default=0) for usage in usages])
-    return widest > NARROW_MAX or not _CORE.issuperset(set().union(*usages))
 
 
 def _extra(usage: Mapping[str, int]) -> str | None:

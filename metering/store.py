@@ -6,10 +6,8 @@ duplicate, which is a success; with other content it is a conflict: reported, an
 
 from __future__ import annotations
 
-import json
 import random
 import time
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,16 +17,16 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg import Connection, errors
 
-from metering import judging, names, segments, voids
+from metering import held, judging, names, news, segments, voids
 from metering.judging import Judge, Settled
-from metering.segments import Content, Entry
+from metering.news import News
+from metering.segments import Columns, Content
 from metering.usage.correction import Correction
 from metering.usage.event import Rejected, UsageEvent
 from metering.usage.identity import all_packed_hex
 
 ATTEMPTS_MAX = 5
 SHOWN_MAX = 3  # fields that a conflict names
-SAMPLE = 8  # keys that are looked for before the rest is believed to be new
 
 
 class Status(StrEnum):
@@ -60,7 +58,7 @@ class Outcome(NamedTuple):
 
 
 ACCEPTED = Status.ACCEPTED
-_make_outcome, _make_entry = Outcome._make, Entry._make  # a third faster than by name
+_make_outcome = Outcome._make  # a third faster than by name
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +76,6 @@ class Stored:
         )
 
 
-class BackfillNotOpen(Exception):
-    """The backfill that a batch was sent into is closed or reverted, or never was."""
-
-
 class AllOrNothing(Exception):
     """In atomic mode: some event was no success, so nothing was stored."""
 
@@ -90,8 +84,7 @@ class AllOrNothing(Exception):
         self.outcomes = outcomes
 
 
-# The batch takes its number and its moment from the database. A few of its keys are looked for at
-# the same time: whoever repeats a batch repeats all of it, so this tells replays from news.
+# The batch takes its number and its moment from the database; counts are put right at the end.
 OPEN = """
     INSERT INTO metering_ingestbatch
         (organization_id, api_key_id, submitted, accepted, duplicate, conflict, rejected,
@@ -100,19 +93,9 @@ OPEN = """
             %(submitted)s - %(unique)s - %(rejected)s, 0, %(rejected)s,
             %(occurred_first)s, %(occurred_last)s, %(backfill_id)s,
             CASE WHEN %(backfill_id)s::bigint IS NULL THEN 'pending' ELSE 'held' END)
-    RETURNING id, received_at, EXISTS (
-        SELECT FROM unnest(%(source_ids)s::integer[], %(ids)s::bytea[]) AS sent (source_id, id)
-        CROSS JOIN LATERAL (
-            SELECT FROM metering_identity key
-            WHERE key.organization_id = %(organization_id)s
-              AND key.source_id = sent.source_id AND key.id = sent.id
-            LIMIT 1) known)
+    RETURNING id, received_at
 """
-# News goes in by COPY, which is half as dear as INSERT but stops at the first key that is known.
-COPY_KEYS = """
-    COPY metering_identity (organization_id, batch_id, source_id, ordinal, id) FROM STDIN
-"""
-# Then the batch begins anew, and what is known stays out.
+# What is known stays out.
 INSERT_KEYS = """
     INSERT INTO metering_identity (organization_id, batch_id, source_id, ordinal, id)
     SELECT %(organization_id)s, %(batch_id)s, new.source_id, new.ordinal, new.id
@@ -139,16 +122,6 @@ RECOUNT = """
         applied_at = CASE WHEN %(accepted)s = 0 THEN clock_timestamp() ELSE applied_at END
     WHERE organization_id = %(organization_id)s AND id = %(batch_id)s
 """
-# Whoever closes or reverts the backfill waits until this batch is committed.
-HOLD_OPEN = """
-    SELECT FROM metering_backfill
-    WHERE organization_id = %(organization_id)s AND id = %(backfill_id)s AND state = 'open'
-    FOR SHARE
-"""
-SUM_UP = """
-    UPDATE metering_ingestbatch SET sums = %(sums)s
-    WHERE organization_id = %(organization_id)s AND id = %(batch_id)s
-"""
 _NEVER = datetime.min.replace(tzinfo=UTC)
 RETRIED = (errors.SerializationFailure, errors.DeadlockDetected, voids.Overtaken)
 
@@ -167,7 +140,7 @@ def store(
     """Commit a batch and say, event by event, what became of it. Safe to repeat at any time.
 
     A key of one project corrects what is in `own_project_id` only. With a backfill the batch is
-    held until that is closed; BackfillNotOpen where it is not open.
+    held until that is closed; held.BackfillNotOpen where it is not open.
     """
     batch = _Batch(
         connection,
@@ -179,17 +152,18 @@ def store(
         own_project_id,
         backfill_id,
     )
+    stored = batch.store_news()
+    if stored is not None:
+        return stored
     for attempt in range(1, ATTEMPTS_MAX + 1):
         try:
             with connection.transaction():
                 return batch.store()
-        except errors.UniqueViolation:
-            batch.expects_known = True  # from now on, so this happens once
         except RETRIED:
             if attempt == ATTEMPTS_MAX:
                 raise
             time.sleep(random.uniform(0.0, 0.01) * 2**attempt)  # noqa: S311 - to part two rivals
-    raise AssertionError("a batch that expects known keys meets no unique violation")
+    raise AssertionError("the last attempt returns or raises")
 
 
 class _Place(NamedTuple):
@@ -220,7 +194,6 @@ class _Batch:
     first: dict[Identity, Incoming] = field(init=False)
     ordered: list[Identity] = field(init=False)  # each once, in one order for everybody
     attribution_ids: names.Names = field(init=False)
-    expects_known: bool = field(init=False)
     batch_id: int = 0
     received_at: datetime = _NEVER
 
@@ -244,8 +217,6 @@ class _Batch:
             (sources[event.source], packed) for event, packed in zip(events, ids, strict=True)
         ]
         self._arrange()
-        corrects = any(item.correction for item in self.incoming)
-        self.expects_known = corrects or len(self.ordered) < len(self.incoming)
 
     def _arrange(self, settled: Collection[int] = ()) -> None:
         """Each identity once, by the first that came with it; what is settled takes none."""
@@ -255,32 +226,45 @@ class _Batch:
                 self.first.setdefault(identity, item)
         self.ordered = sorted(self.first)
 
+    def store_news(self) -> Stored | None:
+        """A transaction of its own; None where something was known, or is corrected."""
+        if any(item.correction for item in self.incoming):
+            return None
+        opened = news.store(
+            self.connection,
+            self.organization_id,
+            self.api_key_id,
+            News(
+                [source_id for source_id, _ in self.identities],
+                [packed for _, packed in self.identities],
+                self._columns([True] * len(self.incoming)),
+                *self._moments(),
+            ),
+            rejected=self.rejected,
+            backfill_id=self.backfill_id,
+        )
+        if opened is None:
+            return None
+        outcomes: list[Outcome | Rejected] = [
+            _make_outcome((item[0], ACCEPTED, None)) for item in self.incoming
+        ]
+        return Stored(*opened, outcomes)
+
     def store(self) -> Stored:
-        """Everything inside the transaction."""
-        self._hold_open()
-        self.expects_known |= self._open()
+        """Everything inside the transaction, where something may be known."""
+        if self.backfill_id is not None:
+            held.hold_open(self.connection, self.organization_id, self.backfill_id)
+        self._open()
         judge = self._judge()
-        if self.expects_known:
-            self._insert_keys()
-            outcomes = self._sort_out(judge)
-            if self.atomic and any(_spoils(one) for one in outcomes):
-                raise AllOrNothing(outcomes)
-        else:
-            self._copy_keys()
-            outcomes = [_make_outcome((item[0], ACCEPTED, None)) for item in self.incoming]
+        self._insert_keys()
+        outcomes = self._sort_out(judge)
+        if self.atomic and any(_spoils(one) for one in outcomes):
+            raise AllOrNothing(outcomes)
         accepted = [isinstance(one, Outcome) and one.status is ACCEPTED for one in outcomes]
         self._write(accepted)
         if judge:
             self._write_voids(judge, accepted)
         return Stored(self.batch_id, self.received_at, outcomes)
-
-    def _hold_open(self) -> None:
-        """Keep the backfill open until the commit."""
-        if self.backfill_id is None:
-            return
-        parameters = {"organization_id": self.organization_id, "backfill_id": self.backfill_id}
-        if self.connection.execute(HOLD_OPEN, parameters).fetchone() is None:
-            raise BackfillNotOpen
 
     def _judge(self) -> Judge | None:
         """Which corrections take something back; the others leave their ids free."""
@@ -305,12 +289,9 @@ class _Batch:
         }
         voids.write(self.connection, self.organization_id, self.api_key_id, judge, corrections)
 
-    def _open(self) -> bool:
-        """Write the batch down as if all of it were new; whether some of it is known."""
-        sample = self.ordered[:: max(1, len(self.ordered) // SAMPLE)]
-        instants = [
-            item.event.occurred_at for item in self.incoming if isinstance(item.event, UsageEvent)
-        ]
+    def _open(self) -> None:
+        """Write the batch down as if all of it were new."""
+        first, last = self._moments()
         row = self.connection.execute(
             OPEN,
             {
@@ -319,25 +300,20 @@ class _Batch:
                 "submitted": len(self.incoming) + self.rejected,
                 "unique": len(self.ordered),
                 "rejected": self.rejected,
-                "occurred_first": min(instants, default=None),
-                "occurred_last": max(instants, default=None),
+                "occurred_first": first,
+                "occurred_last": last,
                 "backfill_id": self.backfill_id,
-                **_arrays(sample),
             },
         ).fetchone()
         assert row is not None
-        self.batch_id, self.received_at, some_known = row
-        return bool(some_known)
+        self.batch_id, self.received_at = row
 
-    def _copy_keys(self) -> None:
-        head = f"{self.organization_id}\t{self.batch_id}"
-        first = self.first
-        rows = [
-            f"{head}\t{identity[0]}\t{first[identity].ordinal}\t\\\\x{identity[1]}\n"
-            for identity in self.ordered
+    def _moments(self) -> tuple[datetime | None, datetime | None]:
+        """When the first and the last of its events happened."""
+        instants = [
+            item.event.occurred_at for item in self.incoming if isinstance(item.event, UsageEvent)
         ]
-        with self.connection.cursor() as cursor, cursor.copy(COPY_KEYS) as copy:
-            copy.write("".join(rows))
+        return min(instants, default=None), max(instants, default=None)
 
     def _insert_keys(self) -> None:
         self.connection.execute(
@@ -351,35 +327,30 @@ class _Batch:
         )
 
     def _write(self, accepted: Sequence[bool]) -> None:
-        attribution_ids = self.attribution_ids
-        entries = [
-            _make_entry(
-                (
-                    item.ordinal,
-                    event.occurred_at,
-                    attribution_ids[attribution],
-                    event.session,
-                    event.usage,
-                )
-            )
-            for item, attribution, taken in zip(
-                self.incoming, self.attributions, accepted, strict=True
-            )
-            if taken and isinstance(event := item.event, UsageEvent)
-        ]
+        columns = self._columns(accepted)
         segments.write(
-            self.connection, self.organization_id, self.batch_id, self.received_at, entries
+            self.connection, self.organization_id, self.batch_id, self.received_at, columns
         )
         if self.backfill_id is not None:
-            self._sum_up(entries)
+            held.sum_up(self.connection, self.organization_id, self.batch_id, columns.usages)
 
-    def _sum_up(self, entries: Iterable[Entry]) -> None:
-        """Note what a backfill's batch comes to, so that nobody has to add it up again."""
-        sums: Counter[str] = Counter()
-        for entry in entries:
-            sums.update(entry.usage)
-        parameters = {"organization_id": self.organization_id, "batch_id": self.batch_id}
-        self.connection.execute(SUM_UP, {"sums": json.dumps(sums, sort_keys=True), **parameters})
+    def _columns(self, accepted: Sequence[bool]) -> Columns:
+        """What was taken, array by array."""
+        taken = [
+            (item.ordinal, item.event, attribution)
+            for item, attribution, good in zip(
+                self.incoming, self.attributions, accepted, strict=True
+            )
+            if good and isinstance(item.event, UsageEvent)
+        ]
+        events = [event for _, event, _ in taken]
+        return Columns(
+            [ordinal for ordinal, _, _ in taken],
+            [event.occurred_at.isoformat() for event in events],
+            [self.attribution_ids[attribution] for _, _, attribution in taken],
+            [event.session for event in events],
+            [event.usage for event in events],
+        )
 
     def _sort_out(self, judge: Judge | None) -> list[Outcome | Rejected]:
         """Tell accepted, duplicate and conflict apart, and correct the batch's counts."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, localcontext
+from zoneinfo import ZoneInfo
 
 from django import forms
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -18,10 +19,11 @@ from accounts.permissions import Action
 from billing import catalog, negotiations, subscriptions
 from billing.models import TariffVersion
 from billing.rating import money
+from billing.rating.bill import bill_request
+from billing.rating.charge import Facts
 from billing.rating.event import Event
-from billing.rating.events import rate_events
 from billing.rating.line import UNPRICED
-from billing.rating.period import QUARTER, TIME_BASES, Period, quarter_hour
+from billing.rating.period import QUARTER, Period, quarter_hour
 from billing.rating.rate import PricedTerms, RatedLine
 from billing.rating.tariff import Terms
 from metering import readings
@@ -113,7 +115,7 @@ def cost(entry: Entry, form: RequestForm) -> Cost | None:
     assert subscription is not None
     in_force = negotiations.terms_at(subscription, at)
     terms = in_force.terms if in_force else catalog.terms_of(version)
-    lines = _rate(form.cleaned_data, at, terms, str(version.number))
+    lines = _rate(form.cleaned_data, at, terms, str(version.number), entry.zone)
     amount = money.total(line.amount for line in lines)
     return Cost(
         version=version,
@@ -131,8 +133,9 @@ def _times(amount: Decimal, number: int) -> Decimal:
         return amount * number
 
 
-def _rate(asked: Mapping[str, object], at: datetime, terms: Terms, version: str) -> list[RatedLine]:
-    """Rate one request as an event is rated: the tier of its whole input, its hour, what it was."""
+def _rate(
+    asked: Mapping[str, object], at: datetime, terms: Terms, version: str, zone: ZoneInfo
+) -> list[RatedLine]:
     usage = {name: asked[name] for name in REGISTERS if asked.get(name)}
     event = Event(
         id="",
@@ -142,8 +145,8 @@ def _rate(asked: Mapping[str, object], at: datetime, terms: Terms, version: str)
         service_class=str(asked.get("service_class") or ""),
     )
     start = quarter_hour(at)
-    plain = replace(terms, allowances=(), charges=(), time_basis=TIME_BASES[0])
-    return rate_events([event], [PricedTerms(version, Period(start, start + QUARTER), plain)])
+    stretch = PricedTerms(version, Period(start, start + QUARTER), terms)
+    return bill_request(event, [stretch], Facts(zone)).lines
 
 
 def _notes(line: RatedLine) -> str:

@@ -21,6 +21,7 @@ from portal import (
     settings,
     tariff,
     usage,
+    what_if,
 )
 
 app_name = "portal"
@@ -62,6 +63,7 @@ urlpatterns = [
     path(f"{O}invoices/<str:number>/lines.csv", invoices.download, name="invoice_csv"),
     path(f"{O}invoices/<str:number>/lines/<int:position>/", invoice_lines.show, name="line"),
     path(f"{O}tariff/", tariff.show, name="tariff"),
+    path(f"{O}tariff/what-if/", what_if.show, name="what_if"),
     path(f"{O}tariff/cost/", calculator.show, name="cost"),
     path(f"{O}settings/", settings.show, name="settings"),
     path(f"{O}settings/billing/", settings.save_billing, name="billing_save"),

@@ -16,7 +16,7 @@ from accounts.models import ApiKey, Organization
 from metering import names, retelling, reverting, rollup, segments, store
 from metering.ingest import app, doorbell, pool
 from metering.ingest import door as the_door
-from metering.segments import Entry
+from metering.segments import Columns
 from metering.store import Incoming, Stored
 from metering.usage.event import UsageEvent, read
 from metering.usage.identity import packed
@@ -77,8 +77,8 @@ def plant_event(
         "INSERT INTO metering_identity VALUES (%s, %s, %s, 0, %s)",
         [organization_id, batch_id, source, packed(event_id)],
     )
-    entry = Entry(0, received_at, numbers[attribution], None, usage)
-    segments.write(own, organization_id, batch_id, received_at, [entry])
+    columns = Columns([0], [received_at.isoformat()], [numbers[attribution]], [None], [usage])
+    segments.write(own, organization_id, batch_id, received_at, columns)
 
 
 @pytest.fixture(autouse=True)

@@ -106,6 +106,16 @@ def bill_events(
     return bill(usage, stretches, facts, drained=drained, tax_percent=tax_percent)
 
 
+def bill_request(event: Event, stretches: Sequence[PricedTerms], facts: Facts) -> Bill:
+    """Bill one request by itself: before allowances and charges, which belong to a whole period,
+    and at the first step of prices that change with its volume."""
+    alone = [
+        replace(stretch, terms=replace(stretch.terms, allowances=(), charges=()))
+        for stretch in stretches
+    ]
+    return bill_events([event], alone, facts)
+
+
 def charged(
     rated: Sequence[RatedLine], stretches: Sequence[PricedTerms], facts: Facts
 ) -> list[RatedLine]:

@@ -50,6 +50,7 @@ class BatchAnswer(msgspec.Struct):
     events: list[EventAnswer]
 
 
+ACCEPTED = Status.ACCEPTED.value
 _encode = msgspec.json.Encoder().encode
 
 
@@ -70,6 +71,15 @@ def of(sent: Sent, taken: Taken, *, request_id: str, only_errors: bool) -> Answe
         nothing = bad == len(sent.events)
         status = HTTPStatus.UNPROCESSABLE_ENTITY if nothing else HTTPStatus.MULTI_STATUS
     return Answer(status, _encode(body))
+
+
+def all_new(count: int, shown: Sequence[str], batch_id: int | None, *, request_id: str) -> Answer:
+    """The answer where every event is accepted, with the ids of those that are to be shown."""
+    events = [EventAnswer(index, event_id, ACCEPTED) for index, event_id in enumerate(shown)]
+    return Answer(
+        HTTPStatus.ACCEPTED,
+        _encode(BatchAnswer(request_id, batch_id, count, count, 0, 0, 0, events)),
+    )
 
 
 def _status(verdict: Verdict) -> str:

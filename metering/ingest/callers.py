@@ -24,6 +24,7 @@ from accounts import keys
 from accounts.problems import Problem
 from metering.ingest.decode import Refusal
 from metering.ingest.limits import UNLIMITED, Allowed
+from metering.ingest.plain import Labels
 from metering.ingest.pool import connected
 
 BELIEVED_S = 2.0
@@ -53,6 +54,8 @@ USED = """
         FOR NO KEY UPDATE SKIP LOCKED)
 """
 
+Numbers = tuple[int, int]  # of a source, and of an attribution
+
 logger = logging.getLogger(__name__)
 
 
@@ -71,6 +74,7 @@ class Caller:
     use_is_news: bool
     allowed: Allowed = UNLIMITED
     projects: dict[str, int] = field(default_factory=dict)
+    numbers: dict[Labels, Numbers] = field(default_factory=dict)  # of committed names
 
     def now(self) -> datetime:
         """The database's clock, carried on by ours."""

@@ -1,29 +1,26 @@
 """From the bytes of a body to events and rejections: strict, and fast where nothing is odd.
 
-The fast way decodes with msgspec in C. On its own that would be too kind: it takes the last of two
-equal keys and reads -0 as 0. So a body is believed only if counting shows that no key can be there
-twice; the proof is in `_keys_are_once`. Everything else goes the careful way, which parses with the
-standard library, refuses what is not strict JSON, and says for each event what is wrong with it.
-Whatever the fast way accepts, the careful way accepts with the same result; a test holds them
-together.
+The fast way, for bodies in which nothing is odd, is metering.ingest.plain. Everything else goes the
+careful way, which parses with the standard library, refuses what is not strict JSON, and says for
+each event what is wrong with it.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache, partial
-from typing import Annotated, Any, NoReturn, Protocol
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, NoReturn, Protocol
 
 import msgspec
-from msgspec import UNSET, Meta, Struct, UnsetType
 
 from accounts.keys import holds_secret
 from accounts.problems import Problem
-from metering.usage import correction, credentials, registers
+from metering.ingest import plain
+from metering.ingest.plain import NotPlain, Plain, Wire
+from metering.usage import correction, credentials
 from metering.usage import event as usage_event
 from metering.usage.correction import Correction, Reported, Span
 from metering.usage.event import OddNumber, Rejected, UsageEvent
@@ -31,29 +28,7 @@ from metering.usage.event import OddNumber, Rejected, UsageEvent
 EVENTS_MAX = 1_000
 BODY_BYTES_MAX = 5 * 1024 * 1024
 DEPTH_MAX = 16
-KEYS_MAX = 10_000
-COMBINATIONS_MAX = 8_192  # of names that are known to be good; at most 8 MB
 MOMENT = timedelta(microseconds=1)
-
-Name = Annotated[str, Meta(min_length=1, max_length=usage_event.NAME_MAX)]
-Quantity = Annotated[int, Meta(ge=0, le=usage_event.QUANTITY_MAX)]
-Optional = Name | None | UnsetType
-
-
-class Wire(Struct, forbid_unknown_fields=True, gc=False):
-    """An event as msgspec reads it, not yet believed."""
-
-    id: Name
-    source: Name
-    occurred_at: str
-    model: Name
-    usage: dict[str, Quantity]
-    project: Optional = UNSET
-    api_key: Optional = UNSET
-    agent: Optional = UNSET
-    session: Optional = UNSET
-    region: Optional = UNSET
-    service_class: Optional = UNSET
 
 
 class Refusal(Exception):
@@ -65,7 +40,7 @@ class Refusal(Exception):
         self.headers = headers  # besides those of its kind
 
 
-Decoded = list[UsageEvent | Correction | Rejected]
+Decoded = Sequence[UsageEvent | Correction | Rejected]
 
 
 class Read(Protocol):
@@ -91,23 +66,30 @@ class Sent:
         return ("" if self.single else f"/{index}") + (self.inside(inside) if inside else "")
 
 
-_array = msgspec.json.Decoder(list[Wire])
-_single = msgspec.json.Decoder(Wire)
 _slices = msgspec.json.Decoder(list[msgspec.Raw])
-_SPACED_COLON = re.compile(rb'"[ \t\r\n]+:')
-_NEGATIVE = re.compile(rb":[ \t\r\n]*-")
 
 
 def decode(body: bytes, *, lines: bool, now: datetime, backfill: Span | None = None) -> Sent:
     """What was sent, event by event; or a Refusal of the whole body."""
     text = text_of(body)
-    single = not lines and body.lstrip()[:1] == b"{"
+    single = not lines and plain.is_single(body)
     try:
-        events = _fast(body, text, lines=lines, single=single, now=now, backfill=backfill)
-    except (_NotPlain, msgspec.MsgspecError, RecursionError):
+        events: Decoded = _fast(body, lines=lines, now=now, backfill=backfill)
+    except (NotPlain, msgspec.MsgspecError, RecursionError):
         read = partial(correction.read, backfill=backfill)
         events = _careful_lines(text, now, read) if lines else _careful(text, now, read)
     return Sent(events, single, raws=partial(raws_of, text, lines=lines, single=single))
+
+
+def sent_of(events: Decoded, body: bytes) -> Sent:
+    """What was sent in a plain body, once its events are read."""
+    single = plain.is_single(body)
+    return Sent(events, single, raws=partial(raws_of, body.decode(), lines=False, single=single))
+
+
+def plain_of(wires: Sequence[Wire], body: bytes, now: datetime) -> Plain:
+    """The events of one body or several, if nothing in them is odd; else NotPlain."""
+    return Plain(wires, body, *_window(now, None))
 
 
 def raws_of(text: str, *, lines: bool, single: bool) -> list[str]:
@@ -138,10 +120,6 @@ def text_of(body: bytes) -> str:
 # The fast way.
 
 
-class _NotPlain(Exception):
-    """Something here needs the careful way."""
-
-
 def _window(now: datetime, backfill: Span | None) -> tuple[datetime, datetime]:
     """The first and the last moment at which an event may have happened."""
     latest = now + usage_event.AHEAD_MAX
@@ -150,128 +128,11 @@ def _window(now: datetime, backfill: Span | None) -> tuple[datetime, datetime]:
     return backfill.start, min(backfill.end - MOMENT, latest)
 
 
-def _fast(
-    body: bytes,
-    text: str,
-    *,
-    lines: bool,
-    single: bool,
-    now: datetime,
-    backfill: Span | None = None,
-) -> Decoded:
-    if not _is_plain(body, text):
-        raise _NotPlain
-    wires = _wires(body, lines=lines, single=single)
+def _fast(body: bytes, *, lines: bool, now: datetime, backfill: Span | None = None) -> Plain:
+    wires = plain.lines(body) if lines else plain.wires(body)
     if not 0 < len(wires) <= EVENTS_MAX:
-        raise _NotPlain
-    ids = [wire.id for wire in wires]
-    if any(one[0] == " " or one[-1] == " " or one.startswith(credentials.STARTS) for one in ids):
-        raise _NotPlain
-    names = _Names(wires)
-    events: Decoded = list(map(names.event, wires, _instants(wires, *_window(now, backfill))))
-    _keys_are_once(body, names.keys)
-    return events
-
-
-def _instants(wires: Sequence[Wire], earliest: datetime, latest: datetime) -> list[datetime]:
-    """When each happened, in UTC; all of them are looked at in one go."""
-    if not _TIMES.fullmatch("\n".join([*[wire.occurred_at for wire in wires], ""])):
-        raise _NotPlain
-    try:
-        instants = [datetime.fromisoformat(wire.occurred_at) for wire in wires]
-    except ValueError:
-        raise _NotPlain from None
-    if min(instants) < earliest or max(instants) > latest:
-        raise _NotPlain
-    return [at if at.tzinfo is UTC else at.astimezone(UTC) for at in instants]
-
-
-def _is_plain(body: bytes, text: str) -> bool:
-    """Visible ASCII without escapes, secrets and minus signs: all but a few bodies are."""
-    return (
-        text.isascii()
-        and b"\\" not in body
-        and b"\x7f" not in body
-        and not holds_secret(text)
-        and not _NEGATIVE.search(body)
-        and not _SPACED_COLON.search(body)
-    )
-
-
-def _wires(body: bytes, *, lines: bool, single: bool) -> list[Wire]:
-    if lines:
-        return [_single.decode(line) for line in body.split(b"\n") if line.strip(b" \t\r")]
-    return [_single.decode(body)] if single else _array.decode(body)
-
-
-def _keys_are_once(body: bytes, distinct: int) -> None:
-    """Raise unless the body has exactly as many keys as were decoded, so none of them twice.
-
-    There are no escapes and no space before a colon, so every key ends in `":`. A string value that
-    begins with a colon is counted too. The count is therefore at least the number of keys, which is
-    at least the number of distinct ones; where the ends are equal, so is what stands between.
-    """
-    if body.count(b'":') != distinct:
-        raise _NotPlain
-
-
-class _Names:
-    """What has few different values is looked at once per value, not once per event."""
-
-    def __init__(self, wires: Sequence[Wire]) -> None:
-        """Sessions have many values, and are looked at in one go."""
-        sessions = [wire.session for wire in wires]
-        self.keys = len(sessions) - sessions.count(UNSET)
-        self._registers: set[str] = set(registers.CORE)
-        said = [session for session in sessions if isinstance(session, str)]
-        if not _SESSIONS.fullmatch("\n".join([*said, ""])):
-            raise _NotPlain
-        if any(session.startswith(credentials.STARTS) for session in said):
-            raise _NotPlain
-
-    def event(self, wire: Wire, at: datetime) -> UsageEvent:
-        """The event, once its names are known to be good."""
-        (source, model, project, api_key, agent, region, service_class), keys = _checked(
-            wire.source, wire.model, wire.project, wire.api_key, wire.agent, wire.region,
-            wire.service_class,
-        )  # fmt: skip
-        session, usage = wire.session, wire.usage
-        if session is UNSET:
-            session = None
-        if not usage.keys() <= self._registers:
-            self._learn(usage)
-        if not usage or len(usage) > usage_event.REGISTERS_MAX:
-            raise _NotPlain
-        self.keys += keys + len(usage)
-        return _make_event((wire.id, source, at, model, usage, project, api_key, agent, session,
-                            region, service_class))  # fmt: skip
-
-    def _learn(self, usage: Iterable[str]) -> None:
-        for name in usage:
-            if name == registers.REQUESTS or not registers.NAME.fullmatch(name):
-                raise _NotPlain
-            if len(self._registers) < KEYS_MAX:
-                self._registers.add(name)
-
-
-_make_event = UsageEvent._make  # a third faster than by name
-_TIMES = re.compile(rf"(?:{usage_event.TIME.pattern}\n)*", re.ASCII)
-_SESSIONS = re.compile(rf"(?:{usage_event.PATTERNS['session'].pattern}\n)*", re.ASCII)
-_CHECKED = ("source", "model", "project", "api_key", "agent", "region", "service_class")
-_KEYS_ALWAYS = 3  # id, occurred_at, usage
-
-
-@lru_cache(maxsize=COMBINATIONS_MAX)
-def _checked(*values: object) -> tuple[Any, int]:
-    """The names without UNSET, and how many keys the object spent on them and on what it must."""
-    for name, value in zip(_CHECKED, values, strict=True):
-        if isinstance(value, str):
-            pattern = usage_event.PATTERNS.get(name)
-            good = pattern.fullmatch(value) if pattern else value.strip(" ") == value
-            if not good or value.startswith(credentials.STARTS):
-                raise _NotPlain
-    keys = _KEYS_ALWAYS + sum(value is not UNSET for value in values)
-    return tuple(value if isinstance(value, str) else None for value in values), keys
+        raise NotPlain
+    return Plain(wires, body, *_window(now, backfill))
 
 
 # The careful way.

@@ -86,6 +86,10 @@ class Admitted:
         if self.length is None:
             self.allowance.take("bytes", len(chunk), time.monotonic_ns(), is_piece=True)
 
+    def count(self, events: int) -> None:
+        """Count what was sent against the key's limit."""
+        self.allowance.take("events", events, time.monotonic_ns())
+
 
 def new_request_id() -> str:
     """A name for one request, in its answer and in our log. It is no secret: asking the system
@@ -156,7 +160,7 @@ def understand(admitted: Admitted, body: bytes) -> Sent | Export:
         sent = _decoded(admitted, plain)
     except Refusal as refusal:
         raise _or_suspended(refusal, admitted.caller) from None
-    admitted.allowance.take("events", len(sent.events), time.monotonic_ns())
+    admitted.count(len(sent.events))
     return sent
 
 
@@ -212,6 +216,14 @@ def told(
     assert isinstance(kind, Events)
     only_errors = kind.parameters.only_errors
     return answers.of(sent, taken[0], request_id=request_id, only_errors=only_errors)
+
+
+def told_new(admitted: Admitted, ids: Sequence[str], taken: Taken, *, request_id: str) -> Answer:
+    """Say that every event is new."""
+    kind = admitted.kind
+    assert isinstance(kind, Events)
+    shown = () if kind.parameters.only_errors else ids
+    return answers.all_new(len(ids), shown, taken.batch_id, request_id=request_id)
 
 
 def failed(error: Exception, asked: Request, *, request_id: str) -> Answer:

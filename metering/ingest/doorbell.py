@@ -14,6 +14,7 @@ import time
 
 from celery import Celery
 from django.conf import settings
+from kombu import Connection
 
 TASK = "metering.tasks.apply_pending_batches"
 PAUSE_S = 0.2
@@ -51,31 +52,49 @@ def _listen() -> None:
         broker_connection_timeout=PATIENCE_S,
     )
     works = True
+    line: Connection | None = None  # made anew for every message it would be most of the cost
     while True:
         _rung.wait()
         _rung.clear()
         try:
-            _send(app)
+            line = _sent(app, line)
             works = True
         except Exception as error:  # whatever it is, the sweeper finds the batch
             if works:
                 logger.warning("the broker cannot be rung (%s); beat sweeps", type(error).__name__)
-            works = False
+            works, line = False, None
         time.sleep(PAUSE_S if works else PATIENCE_S)
 
 
-def _send(app: Celery) -> None:
-    with app.connection_for_write(connect_timeout=PATIENCE_S) as connection:
-        connection.ensure_connection(max_retries=1, timeout=PATIENCE_S)
-        queue = app.conf.task_default_queue
-        if _unread(connection, queue) < UNREAD_MAX:
-            app.send_task(TASK, connection=connection, retry=False, expires=60)
+def _sent(app: Celery, line: Connection | None) -> Connection:
+    """Send over the connection of the last time, or over a new one; what may be used again."""
+    if line is not None:
+        try:
+            _send(app, line)
+        except Exception:  # it may have been cut since, which says nothing of the broker
+            line.release()
+        else:
+            return line
+    line = app.connection_for_write(connect_timeout=PATIENCE_S)
+    try:
+        _send(app, line)
+    except BaseException:
+        line.release()
+        raise
+    return line
 
 
-def _unread(connection: object, queue: str) -> int:
+def _send(app: Celery, line: Connection) -> None:
+    line.ensure_connection(max_retries=1, timeout=PATIENCE_S)
+    queue = app.conf.task_default_queue
+    if _unread(line, queue) < UNREAD_MAX:
+        app.send_task(TASK, connection=line, retry=False, expires=60)
+
+
+def _unread(line: Connection, queue: str) -> int:
     """How many messages wait in the queue; a queue that is not there yet holds none."""
     try:
-        channel = connection.default_channel  # type: ignore[attr-defined]
+        channel = line.default_channel  # type: ignore[attr-defined]
         return int(channel.queue_declare(queue, passive=True).message_count)
     except Exception:  # each transport has its own way of saying that there is no such queue
         return 0

@@ -20,7 +20,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from accounts.problems import Problem
 from metering.ingest import decode as door
 from metering.ingest import otlp_json
-from metering.ingest.decode import EVENTS_MAX, Decoded, Refusal, Sent
+from metering.ingest.decode import EVENTS_MAX, Refusal, Sent
 from metering.ingest.otlp_json import Span
 from metering.ingest.request import JSON, Request, media_type_of
 from metering.usage.correction import Reported
@@ -44,7 +44,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class Export:
     """What an exporter sent: events and rejections in their order, and how many spans are none."""
 
-    events: Decoded = field(default_factory=list)
+    events: list[Reported | Rejected] = field(default_factory=list)
     natives: list[object] = field(default_factory=list)  # what each was read from
     ignored: int = 0
 

@@ -17,13 +17,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
 from accounts.problems import Problem
-from metering.ingest import door, pool, request
+from metering.ingest import door, pool, request, units
 from metering.ingest.answer import Answer
 from metering.ingest.decode import Refusal, Sent
 from metering.ingest.door import Admitted
-from metering.ingest.gather import Gatherer, Unit, is_small
+from metering.ingest.gather import Gatherer
 from metering.ingest.request import BODY_BYTES_PER_S, BODY_WAIT_S, Intake, Request
 from metering.ingest.turns import Turns
+from metering.ingest.units import Unit
 
 THREADS = 4  # that decode and store
 LOOKUP_THREADS = 2  # that look up who signs; apart, so that nobody is refused late
@@ -31,6 +32,7 @@ WAITING_MAX = 256  # requests that wait for a thread; beyond, senders are told t
 EACH_MAX = 64  # of one organization
 WHOLE_BYTES_MAX = 1 << 14  # a body that is read in one piece
 BODIES_BYTES_MAX = 256 << 20  # of all larger ones that are read, wait or are being stored
+GARBAGE_MAX = 50_000  # objects between two looks; Python's own is 700
 SWITCH_S = (
     0.0005  # the loop waits no longer for a thread that computes; Python's own is ten times it
 )
@@ -132,7 +134,8 @@ class Application:
 
     async def __rsgi__(self, scope: Scope, exchange: Exchange) -> None:
         request_id = door.new_request_id()
-        asked = Request(scope.method, scope.path, scope.query_string, dict(scope.headers.items()))
+        sent = request.joined(scope.headers.items())
+        asked = Request(scope.method, scope.path, scope.query_string, sent)
         admitted: Admitted | Answer | None = None
         try:
             admitted = await self._admit(asked)
@@ -173,20 +176,25 @@ class Application:
 
     async def _share(self, admitted: Admitted, body: bytes, request_id: str) -> Answer:
         """Store a small request together with those that wait at the same time."""
-        sent = door.understand(admitted, body)
-        if not (isinstance(sent, Sent) and is_small(sent)):
+        arrived = units.arrived(admitted, body)
+        sent = None if arrived else door.understand(admitted, body)
+        if sent is not None and not (isinstance(sent, Sent) and units.is_small(sent)):
             return await self._threads.run(
                 admitted.caller.organization_id,
                 lambda: door.answer(admitted, sent, request_id=request_id),
             )
         woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        unit = Unit(admitted.caller, sent, woken)
+        unit = Unit(admitted.caller, sent, woken, arrived)
         self._gatherer.put(unit)
         await woken
         if unit.error is not None:
             raise unit.error
         assert unit.taken is not None
-        return door.told(admitted, sent, [unit.taken], request_id=request_id)
+        if unit.sent is None:  # nobody had to look at an event by itself
+            assert arrived is not None
+            ids = [wire.id for wire in arrived.wires]
+            return door.told_new(admitted, ids, unit.taken, request_id=request_id)
+        return door.told(admitted, unit.sent, [unit.taken], request_id=request_id)
 
     async def _read(self, admitted: Admitted, intake: Intake, exchange: Exchange) -> None:
         """All of a body, as long as it comes fast enough and there is room for it."""
@@ -240,6 +248,7 @@ def _allow_open_files() -> None:
 
 application = Application()
 
-# What is loaded by now stays. Otherwise the collector goes through all of it again and again while
-# events by the thousand are made and let go.
+# What is loaded by now stays, and the collector looks for circles among what is new less often:
+# events by the thousand are made and let go, and none of them is in a circle.
 gc.freeze()
+gc.set_threshold(GARBAGE_MAX)

@@ -8,13 +8,17 @@ from typing import Any
 
 from psycopg import Connection
 
+from metering import names, news
+from metering.held import BackfillNotOpen
 from metering.ingest import boxes, quarantine
-from metering.ingest.callers import Caller
-from metering.ingest.decode import Sent
+from metering.ingest.callers import Caller, Numbers
+from metering.ingest.decode import EVENTS_MAX, Sent
+from metering.ingest.plain import Labels, Plain
 from metering.ingest.pool import connected
+from metering.news import News, Opened
+from metering.segments import Columns
 from metering.store import (
     AllOrNothing,
-    BackfillNotOpen,
     Incoming,
     Outcome,
     Status,
@@ -26,6 +30,8 @@ from metering.usage.event import Rejected, UsageEvent
 
 Verdict = Outcome | Rejected
 NO_PROJECT = 0  # no row has this number
+NUMBERS_MAX = 10_000  # of one key, for as long as it is believed
+_ACCEPTED = [Outcome(ordinal, Status.ACCEPTED) for ordinal in range(EVENTS_MAX)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,11 @@ class Taken:
 def take(caller: Caller, sent: Sent, *, atomic: bool, backfill_id: int | None = None) -> Taken:
     """Store what can be stored; in atomic mode all or nothing."""
     with connected() as connection:
+        if backfill_id is None and isinstance(sent.events, Plain):
+            opened = _stored_as_news(connection, caller, sent.events)
+            if opened:
+                caller.note_use(connection)
+                return Taken(all_accepted(len(sent.events)), opened.batch_id, news=True)
         found = placed(connection, caller, sent)
         incoming = [item for item in found if isinstance(item, Incoming)]
         rejected = [item for item in found if isinstance(item, Rejected)]
@@ -69,6 +80,68 @@ def take(caller: Caller, sent: Sent, *, atomic: bool, backfill_id: int | None = 
             keep_faults(connection, caller, sent, taken.verdicts, stored.batch_id)
         caller.note_use(connection)
     return taken
+
+
+def _stored_as_news(connection: Connection[Any], caller: Caller, plain: Plain) -> Opened | None:
+    """The batch, where its projects are known and nothing else is."""
+    found = as_news(connection, caller, plain)
+    if found is None:
+        return None
+    return news.store(connection, caller.organization_id, caller.api_key_id, found)
+
+
+def as_news(connection: Connection[Any], caller: Caller, plain: Plain) -> News | None:
+    """Plain events as they are stored; None where a project is not for this key.
+
+    To be called outside of any transaction: names get committed numbers.
+    """
+    numbers = _numbers(connection, caller, plain.labels)
+    if numbers is None:
+        return None
+    return News(
+        [source_id for source_id, _ in numbers],
+        plain.packed,
+        Columns(
+            range(len(plain)),
+            plain.times,
+            [attribution_id for _, attribution_id in numbers],
+            plain.sessions,
+            plain.usages,
+        ),
+        plain.first,
+        plain.last,
+    )
+
+
+def _numbers(
+    connection: Connection[Any], caller: Caller, labels: Sequence[Labels]
+) -> list[Numbers] | None:
+    """Of each event's source and attribution; looked up once per key for what repeats."""
+    known = caller.numbers
+    try:
+        return list(map(known.__getitem__, labels))
+    except KeyError:
+        new = {one for one in labels if one not in known}
+    if len(known) + len(new) > NUMBERS_MAX:
+        known, new = {}, set(labels)
+    caller.learn_projects(connection, {one.project for one in new})
+    attributions = {}
+    for one in new:
+        project_id = caller.project_id(one.project)
+        if project_id is None:
+            return None
+        attributions[one] = names.attribution(one, project_id)
+    organization_id = caller.organization_id
+    sources = names.source_ids(connection, organization_id, {one.source for one in new})
+    numbers = names.attribution_ids(connection, organization_id, attributions.values())
+    known |= {one: (sources[one.source], numbers[attributions[one]]) for one in new}
+    caller.numbers = known
+    return list(map(known.__getitem__, labels))
+
+
+def all_accepted(count: int) -> Sequence[Verdict]:
+    """The verdicts on so many events of which each was new."""
+    return _ACCEPTED[:count]
 
 
 def keep_faults(

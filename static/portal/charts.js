@@ -17,6 +17,10 @@ function dataset(series, data) {
 function options(data) {
   const soft = colour("--soft");
   const line = colour("--line");
+  // A line of money stands by itself; quantities are stacked and add up.
+  const money = data.currency && new Intl.NumberFormat(locale, { style: "currency", currency: data.currency });
+  const ticks = money ? new Intl.NumberFormat(locale, { style: "currency", currency: data.currency, notation: "compact", maximumFractionDigits: 1 }) : compact;
+  const written = (value) => (money ?? whole).format(value);
   const sum = (items) => items.reduce((total, item) => total + item.parsed.y, 0);
   return {
     responsive: true,
@@ -25,17 +29,17 @@ function options(data) {
     interaction: { mode: "index", intersect: false },
     font: { family: getComputedStyle(document.body).fontFamily },
     scales: {
-      x: { stacked: true, grid: { display: false }, border: { color: line }, ticks: { color: soft, maxRotation: 0, autoSkipPadding: 14 } },
-      y: { stacked: true, beginAtZero: true, border: { display: false }, grid: { color: line }, ticks: { color: soft, maxTicksLimit: 6, callback: (value) => compact.format(value) } },
+      x: { stacked: !money, title: { display: Boolean(data.across), text: data.across, color: soft }, grid: { display: false }, border: { color: line }, ticks: { color: soft, maxRotation: 0, autoSkipPadding: 14 } },
+      y: { stacked: !money, beginAtZero: true, border: { display: false }, grid: { color: line }, ticks: { color: soft, maxTicksLimit: 6, callback: (value) => ticks.format(value) } },
     },
     plugins: {
       legend: { display: false },
       tooltip: {
         backgroundColor: colour("--ink"), titleColor: colour("--card"), bodyColor: colour("--card"), footerColor: colour("--card"),
-        padding: 10, boxPadding: 4, itemSort: (a, b) => b.parsed.y - a.parsed.y, filter: (item) => item.parsed.y !== 0,
+        padding: 10, boxPadding: 4, itemSort: (a, b) => b.parsed.y - a.parsed.y, filter: (item) => money || item.parsed.y !== 0,
         callbacks: {
-          label: (item) => ` ${item.dataset.label}: ${whole.format(item.parsed.y)}`,
-          footer: (items) => (items.length > 1 ? `Together: ${whole.format(sum(items))} ${data.unit}` : ""),
+          label: (item) => ` ${item.dataset.label}: ${written(item.parsed.y)}`,
+          footer: (items) => (items.length > 1 && !money ? `Together: ${whole.format(sum(items))} ${data.unit}` : ""),
         },
       },
     },

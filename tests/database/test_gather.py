@@ -17,12 +17,13 @@ from psycopg import Connection, errors
 from accounts.models import Organization
 from metering import backfills, readings, rejections
 from metering.ingest import door as the_door
-from metering.ingest import gather, pool
+from metering.ingest import gather, pool, together
 from metering.ingest.callers import Caller
 from metering.ingest.decode import Refusal, Sent
-from metering.ingest.gather import Gatherer, Unit, is_small
+from metering.ingest.gather import Gatherer
 from metering.ingest.take import take
 from metering.ingest.turns import Turns
+from metering.ingest.units import REQUEST_EVENTS_MAX, Unit, is_small
 from metering.models import IngestBatch
 from metering.rejections import Which
 from metering.store import Outcome
@@ -112,14 +113,14 @@ def test_a_group_becomes_visible_all_at_once(
     senders: Senders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    whole = gather.store
+    whole = together.store
 
     def store(own: Connection[Any], *rest: Any, **more: Any) -> Any:
         stored = whole(own, *rest, **more)
         seen.append(IngestBatch.objects.count())  # by another session
         return stored
 
-    monkeypatch.setattr(gather, "store", store)
+    monkeypatch.setattr(together, "store", store)
     committed([senders.unit(key, event(key)) for key in ("acme", "acme-2", "globex")])
     assert seen == [0, 0, 0]
     assert IngestBatch.objects.count() == 3
@@ -207,7 +208,7 @@ class TestNeighbours:
     @staticmethod
     def poison(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
         """Whatever holds the model `poison` fails in the middle of being stored."""
-        whole = gather.store
+        whole = together.store
 
         def store(own: Connection[Any], *rest: Any, **more: Any) -> Any:
             with own.transaction():
@@ -216,7 +217,7 @@ class TestNeighbours:
                     raise error
             return stored
 
-        monkeypatch.setattr(gather, "store", store)
+        monkeypatch.setattr(together, "store", store)
         monkeypatch.setattr("metering.ingest.take.store", store)
 
     @pytest.mark.parametrize("neighbours", [("acme", "acme"), ("globex", "acme-2")])
@@ -249,7 +250,7 @@ class TestNeighbours:
     ) -> None:
         """The server ends the session between the last statement and COMMIT."""
         units = [senders.unit(key, event(key)) for key in ("acme", "acme-2", "globex")]
-        whole = gather.store
+        whole = together.store
 
         def store(own: Connection[Any], *rest: Any, **more: Any) -> Any:
             stored = whole(own, *rest, **more)
@@ -258,7 +259,7 @@ class TestNeighbours:
                     other.execute("SELECT pg_terminate_backend(%s, 5000)", [own.info.backend_pid])
             return stored
 
-        monkeypatch.setattr(gather, "store", store)
+        monkeypatch.setattr(together, "store", store)
         committed(units)
         assert [status(unit) for unit in units] == [503, 503, 503]
         monkeypatch.undo()
@@ -344,5 +345,5 @@ def test_what_is_large_rejected_or_repeated_goes_its_own_way() -> None:
     assert not is_small(Sent([one, one], single=False))
     assert not is_small(Sent([one, Rejected("id_invalid", "", "")], single=False))
     assert not is_small(Sent([Rejected("id_invalid", "", "")], single=True))
-    many = [event(str(number)) for number in range(gather.REQUEST_EVENTS_MAX + 1)]
+    many = [event(str(number)) for number in range(REQUEST_EVENTS_MAX + 1)]
     assert not is_small(Sent(list(many), single=False))

@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from accounts.models import Organization
 from console import health
 from metering import partitions, readings, segments
-from metering.segments import Entry
+from metering.segments import Columns
 from metering.tasks import make_event_partitions
 from tests.meter import database, empty_meter, make_event, store_events
 
@@ -80,7 +80,7 @@ def test_the_console_lists_the_partitions_that_events_lie_in(db: None) -> None:
 def test_what_overflowed_is_counted_and_keeps_its_week_from_being_made(
     database: Database, acme: Organization
 ) -> None:
-    segments.write(database, acme.pk, 1, FAR, [Entry(0, FAR, 1, None, {})])
+    segments.write(database, acme.pk, 1, FAR, Columns([0], [FAR.isoformat()], [1], [None], [{}]))
     assert readings.freshness().overflow_events == 1
     try:
         with transaction.atomic():

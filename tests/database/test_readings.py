@@ -322,3 +322,10 @@ def test_the_window_reads_only_the_stretch_it_is_asked_for(acme: Organization) -
     assert "metering_reading_pkey" in plan
     assert "metering_readinghour_pkey" in plan
     assert plan.count("starts_at >=") == 2
+
+
+def test_the_sums_of_a_page_start_no_workers(db: None) -> None:
+    """Starting them takes longer than adding up some ten thousand readings."""
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW parallel_setup_cost")
+        assert cursor.fetchone() == ("10000",)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, OperationalError, connection, transaction
 
 from accounts.models import AuditEntry, Organization, User
 from billing import catalog, invoicing, notes, rerating
@@ -363,6 +363,31 @@ def test_what_cannot_be_rated_is_told_and_holds_up_nobody(
     assert approved(job, dana).state == State.DONE
     assert documents(acme_billed.organization) == [("invoice", 200)]
     assert documents(globex_billed.organization) == [("invoice", 200), ("credit_note", -50)]
+
+
+def test_what_the_database_refuses_is_told_and_what_it_was_too_busy_for_is_tried_again(
+    acme_billed: Subscription, tariff: Tariff, dana: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    correct(tariff, "0.75")
+    busy, refused = compared(dana), compared(dana)
+    for job in (busy, refused):
+        rerating.approve(job.pk, digest=job.digest, comment="", actor=dana, now=OCTOBER)
+    with monkeypatch.context() as patched:
+        patched.setattr(notes, "issue", raises(OperationalError("deadlock detected")))
+        with pytest.raises(OperationalError):
+            rerating.work(busy.pk, at(OCTOBER))
+        patched.setattr(notes, "issue", raises(IntegrityError("note_is_of_an_issued_invoice")))
+        done = rerating.work(refused.pk, at(OCTOBER))
+    assert (done.state, done.items.get().failure) == (State.DONE, "note_is_of_an_issued_invoice")
+    assert busy.items.get().state == Item.DIFFERS
+    assert rerating.work(busy.pk, at(OCTOBER)).items.get().state == Item.ISSUED
+
+
+def raises(error: Exception) -> Callable[..., None]:
+    def step(*_: object) -> None:
+        raise error
+
+    return step
 
 
 def test_readings_that_are_summed_anew_are_waited_for(

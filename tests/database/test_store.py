@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from accounts.models import Organization
-from metering import names, store, voids
+from metering import names, news, store, voids
 from metering.readings import find_events
 from metering.store import AllOrNothing, Status
 from metering.usage.event import UsageEvent
@@ -90,18 +90,19 @@ def test_the_same_batch_again_is_all_duplicates_and_nothing_for_the_rollup(
     assert count("metering_event") == count("metering_eventkey") == 3
 
 
+@pytest.mark.parametrize("size", [news.AT_ONCE_MAX, news.AT_ONCE_MAX + 1])
 def test_a_duplicate_that_the_sample_missed_is_found_all_the_same(
-    database: Database, acme: Organization, now: datetime
+    database: Database, acme: Organization, now: datetime, size: int
 ) -> None:
-    names = [f"{number:03}" for number in range(100)]
-    sampled = sorted(names)[:: 100 // store.SAMPLE]
+    names = [f"{number:03}" for number in range(size)]
+    sampled = sorted(names)[:: size // news.SAMPLE]
     known = next(name for name in names if name not in sampled)
     store_events(database, acme, events_of(now, known))
     stored = store_events(database, acme, events_of(now, *names))
-    assert statuses(stored).count(A) == 99
+    assert statuses(stored).count(A) == size - 1
     assert stored.outcomes[int(known)].status is D
-    assert batch_row(stored.batch_id) == (100, 99, 1, 0, 0, "pending")
-    assert count("metering_event") == count("metering_eventkey") == 100
+    assert batch_row(stored.batch_id) == (size, size - 1, 1, 0, 0, "pending")
+    assert count("metering_event") == count("metering_eventkey") == size
 
 
 def test_other_content_under_the_same_identity_is_a_conflict_and_the_first_stands(
@@ -338,13 +339,17 @@ def test_a_deadlock_is_tried_again_and_not_for_ever(
     calls = 0
     opened = store._Batch._open
 
-    def unlucky(batch: store._Batch) -> bool:
+    def rival(*rest: object) -> None:
+        raise psycopg.errors.DeadlockDetected
+
+    def unlucky(batch: store._Batch) -> None:
         nonlocal calls
         calls += 1
         if calls < 3:
             raise psycopg.errors.DeadlockDetected
-        return opened(batch)
+        opened(batch)
 
+    monkeypatch.setattr(news, "_at_once", rival)  # then it is no news any more
     monkeypatch.setattr(store._Batch, "_open", unlucky)
     assert statuses(store_events(database, acme, events_of(now, "a"))) == [A]
     assert calls == 3
@@ -415,12 +420,12 @@ def test_opening_a_batch_reads_no_more_identities_than_it_asks_for(database: Dat
     three quarters of what a small batch cost.
     """
     parameters = {
-        "organization_id": "1", "api_key_id": "1", "submitted": "8", "unique": "8",
-        "rejected": "0", "backfill_id": "NULL", "source_ids": "$1", "ids": "$2",
+        "organization_id": "1", "api_key_id": "1", "submitted": "8", "accepted": "8",
+        "rejected": "0", "backfill_id": "NULL", "sample_source_ids": "$1", "sample_ids": "$2",
         "occurred_first": "NULL", "occurred_last": "NULL",
     }  # fmt: skip
     database.execute("SET plan_cache_mode = force_generic_plan")  # as it is once it was prepared
-    database.execute("PREPARE opening AS " + store.OPEN % parameters)
+    database.execute("PREPARE opening AS " + news.OPEN % parameters)
     rows = database.execute("EXPLAIN EXECUTE opening ('{1}', '{}')").fetchall()
     plan = "\n".join(row[0] for row in rows)
     assert "(id = sent.id)" in plan, plan

@@ -146,8 +146,10 @@ def test_a_cost_that_nobody_knows_is_not_shown_as_zero(
     build.make_reading(
         organization=acme, starts_at=now.replace(hour=0, minute=0, second=0), quantity=4_000_000
     )
-    page = words_in(ann.get("/console/margin/?organization=acm").content.decode())
-    assert (
-        "gpt-5 not in the catalogue 4 USD unknown 4,000,000 tokens without a cost unknown" in page
+    build.make_reading(
+        organization=acme, starts_at=starts, quantity=30, model="painter", register="image"
     )
-    assert " 0 USD" not in page
+    page = words_in(ann.get("/console/margin/?organization=acm").content.decode())
+    row = "4 USD unknown 4,000,000 tokens without a cost unknown -"
+    assert f"gpt-5 not in the catalogue {row}" in page
+    assert "unknown 30 of what is no tokens without a cost unknown -" in page

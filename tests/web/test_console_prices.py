@@ -287,3 +287,31 @@ def test_the_list_says_of_each_proposal_whether_it_is_stale(
         catalog.add_version(one, build.flat_document(price="1.10"), december, now)
     assert [one.stale for one in seen.all()] == [False, True, True]
     assert [proposals.is_stale(one) for one in seen] == [False, True, True]
+
+
+BLOCKS = {
+    "currency": "USD",
+    "components": [
+        {
+            "code": "in", "models": ["small"], "registers": ["input"], "per": 1_000_000,
+            "shape": "graduated",
+            "steps": [{"from": 0, "price": "2"}, {"from": 5_000_000, "price": "1.50"}],
+        }
+    ],
+}  # fmt: skip
+HEARD = 'aria-label="1 to 5,000,000: 2.00 USD; above 5,000,000: 1.50 USD"'
+
+
+def test_blocks_are_drawn_before_they_are_published_and_after(ann: Client, tariff: Tariff) -> None:
+    preview = ann.post(page_of(tariff), asked(BLOCKS)).content.decode()
+    assert "flat as it would read" in preview
+    assert HEARD in preview
+    december, now = datetime(2026, 12, 1, tzinfo=UTC), datetime(2026, 11, 18, tzinfo=UTC)
+    version = catalog.publish_approved(tariff, BLOCKS, december, now, correcting=False)
+    for page in (f"tariff/{tariff.pk}", f"tariffversion/{version.pk}"):
+        assert HEARD in ann.get(f"/console/billing/{page}/change/").content.decode()
+
+
+def test_what_is_refused_is_not_drawn(ann: Client, tariff: Tariff) -> None:
+    refused = ann.post(page_of(tariff), asked(build.flat_document(price="-1"))).content.decode()
+    assert "as it would read" not in refused

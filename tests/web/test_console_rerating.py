@@ -95,13 +95,24 @@ def test_a_re_rating_is_started_shown_approved_and_issued(
     for shown in ("Waits for approval", "$2.00", "-$0.50", "$1.50", "KT-2026-000001", job.digest):
         assert shown in page
     assert Invoice.objects.count() == 1
-    assert job.digest in text(ann, f"{PAGES}{job.pk}/approve/")
+    asked = text(ann, f"{PAGES}{job.pk}/approve/")
+    assert "Given back: $0.50. Issued is exactly what was shown" in asked
+    assert job.digest in asked
     ann.post(f"{PAGES}{job.pk}/approve/", {"digest": job.digest, "comment": "seen"})
     assert 'http-equiv="refresh"' in text(ann, f"{PAGES}{job.pk}/")
     work(job)
     page = text(ann, f"{PAGES}{job.pk}/")
     assert "KT-CN-2026-000001" in page
     assert 'http-equiv="refresh"' not in page
+
+
+def test_while_it_compares_the_page_says_how_far_it_is_and_no_sums(
+    ann: Client, subscription: Subscription
+) -> None:
+    ann.post(f"{PAGES}start/", ASKED)
+    page = text(ann, f"{PAGES}{ReratingJob.objects.get().pk}/")
+    assert "Comparing: 1 of 1 invoices left" in page
+    assert "Before and after" not in page
 
 
 def test_each_invoice_is_shown_line_by_line(ann: Client, subscription: Subscription) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import time_machine
 from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 
 from accounts import people
@@ -207,7 +208,12 @@ def test_usage_without_a_price_there_is_no_saving(
     words = said(page, run)
     assert "Nobody would pay less." in words
     assert "Acme not clear Some of what was used has no price under the other tariff." in words
-    assert "1,000,000 units have no price there" in said(page, run, f"{acme.pk}/")
+    assert "too low, for 1 used what has no price there" in words
+    assert "Without 1 organization of whose usage some has no price there." in words
+    own = said(page, run, f"{acme.pk}/")
+    assert "1,000,000 units have no price there" in own
+    assert "It cannot be said while some of what was used has no price" in own
+    assert "$1.00 no price -$1.00" in own
 
 
 def test_what_was_negotiated_is_said(
@@ -219,7 +225,7 @@ def test_what_was_negotiated_is_said(
         AUGUST, now, reference="letter", correcting=True,
     )  # fmt: skip
     words = said(page, answered(page))
-    assert "What was negotiated is in the old side alone" in words
+    assert "What was negotiated counts in what is paid now" in words
     assert "Acme -$1.20" in words
 
 
@@ -234,9 +240,9 @@ def test_an_organization_that_used_nothing_is_said(page: Client, flat: Tariff) -
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"document": "{"}, "Enter a valid JSON."),
+        ({"document": "{"}, "No JSON: Expecting property name"),
         ({"document": "[]"}, "/ must be an object"),
-        ({"document": json.dumps({**FEE, "charges": [{"code": "base"}]})}, "/charges/0/kind"),
+        ({"document": json.dumps({**FEE, "charges": [{"code": "base"}]})}, ": /charges/0/kind"),
         ({"document": json.dumps(FEE).replace('"0.50"', '"-0.50"')}, "/components/0/price"),
         ({"last": "2026-09-01"}, "must lie after the first day"),
         ({"first": "1999-12-31"}, "2000-01-01 or later"),
@@ -363,3 +369,24 @@ def test_the_form_offers_the_last_whole_month(page: Client, flat: Tariff) -> Non
 )
 def test_a_difference_falls_into_one_band(old: int, new: int, label: str) -> None:
     assert [band.label for band in figures.bands([(old, new)]) if band.count] == [label]
+
+
+def test_tariffs_and_proposals_lead_to_the_question(
+    page: Client, flat: Tariff, now: datetime
+) -> None:
+    proposer = people.create_verified("root@cloud.example", "correct horse battery", staff=True)
+    proposal = proposals.propose(
+        flat, build.flat_document(price="99.00"), now.replace(minute=15, second=0), "continue",
+        reason="dearer", source="", actor=proposer, now=now,
+    )  # fmt: skip
+    for row in (flat, proposal):
+        name = row._meta.model_name
+        response = page.get(reverse(f"admin:billing_{name}_compare", args=[row.pk]), follow=True)
+        assert response.context["form"]["other"].value() == f"{name}:{row.pk}"
+    negotiated = proposals.propose(
+        Subscription.objects.get(organization__slug="acme"),
+        {"discounts": [{"code": "all", "percent": "95"}]}, now.replace(minute=15, second=0),
+        "continue", reason="much", source="letter", actor=proposer, now=now,
+    )  # fmt: skip
+    url = reverse("admin:billing_priceproposal_compare", args=[negotiated.pk])
+    assert page.get(url).status_code == 403

@@ -448,7 +448,7 @@ class TestOutages:
         def broken(*_: object, **__: object) -> None:
             raise psycopg.ProgrammingError("SELECT secret_column")
 
-        monkeypatch.setattr("metering.ingest.take.store", broken)
+        monkeypatch.setattr("metering.news.store", broken)
         reply = door.post(body())
         problem(reply, 500, "internal_error")
         assert b"secret_column" not in reply.body

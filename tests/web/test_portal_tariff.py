@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from accounts.models import Organization, User
-from billing import catalog, negotiations
+from billing import catalog, negotiations, quoting
 from billing.models import Tariff
+from billing.rating import money
 from tests import build
 from tests.conftest import NOW
 from tests.web.portal_acme import OCTOBER, at_now, signed_in, text_of
@@ -258,3 +259,58 @@ def test_each_version_is_told_beside_the_one_that_ends_where_it_begins(
     assert "cloud@2 Output of deep-…, small: 5.00 USD becomes 7.00 USD" in versions
     assert "small: 6.00 USD becomes 5.00 USD" in versions
     assert versions.count("Your prices began") == 1
+
+
+FULL: dict[str, object] = {
+    **DOCUMENT,
+    "components": [
+        *DOCUMENT["components"],  # type: ignore[misc]
+        {
+            "code": "sized", "models": ["sized"], "registers": ["input", "cache_read"],
+            "per": 1_000_000, "shape": "request_size",
+            "tiers": [{"above": 0, "price": "1"}, {"above": 32_000, "price": "2"}],
+        },
+        {
+            "code": "thinking", "models": ["sized"], "registers": ["output", "reasoning"],
+            "when": {"thinking": True}, "per": 1_000, "shape": "flat", "price": "0.04",
+        },
+        {
+            "code": "packs", "models": ["packed"], "registers": ["input"], "per": 1,
+            "shape": "package", "size": 1_000, "price": "0.5",
+        },
+    ],
+    "modifiers": [
+        {"code": "batch", "kind": "service_class", "service_classes": ["batch"], "factor": "0.5"}
+    ],
+    "charges": [{"code": "plan", "kind": "standing", "each": "day", "price": "1.5"}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("model", ["deep-r1", "small", "sized", "packed", "unheard-of"])
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"input": 2_000, "output": 500},
+        {"input": 6_000_000},
+        {"input": 10_000, "cache_read": 22_000, "output": 7},
+        {"input": 10_000, "cache_read": 22_001, "output": 7, "reasoning": 3},
+    ],
+)
+@pytest.mark.parametrize("at", ["2026-11-18T02:00", "2026-11-18T10:30"])
+@pytest.mark.parametrize("service_class", ["", "batch"])
+def test_the_page_and_the_api_answer_alike(
+    acme: Organization, alice: User, model: str, usage: dict[str, int], at: str, service_class: str
+) -> None:
+    tariff = build.make_tariff(code="full", document=FULL)
+    build.make_subscription(organization=acme, starts_at=OCTOBER, tariff=tariff)
+    asked = {"model": model, "usage": usage, "occurred_at": f"{at}:00Z"}
+    body = asked | ({"service_class": service_class} if service_class else {})
+    quoted = quoting.quote(acme, body, NOW)
+    shown = signed_in(alice).get(
+        f"{TARIFF}cost/", {"model": model, **usage, "service_class": service_class, "at": at}
+    )
+    result = shown.context["result"]
+    assert [(line.key[1:], line.quantity) for _, line, _ in result.lines] == [
+        (line.key[1:], line.quantity) for line in quoted.bill.lines
+    ]
+    assert result.amount == money.total(line.amount for line in quoted.bill.lines)
