@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from billing.rating.capacity import Capacity, carried_by
-from billing.rating.charge import Basis, Facts
+from billing.rating.charge import Basis, Facts, UpstreamCost
 from billing.rating.charges import CHARGES
 from billing.rating.event import Event
 from billing.rating.events import usage_of
@@ -121,10 +121,13 @@ def charged(
 ) -> list[RatedLine]:
     """Return the lines of the period's charges, kind by kind: a later kind sees the earlier ones.
 
-    Days and reservations are charged by each version for its part; all else once, by the version
-    in force at the end of the period.
+    Days, reservations and providers' costs are charged by each version for its part; all else
+    once, by the version in force at the end of the period, and so are costs told of all of it.
     """
     period = Period(stretches[0].period.start, stretches[-1].period.end)
+    if facts.provider_cost_micros:
+        costs = {name: UpstreamCost(cost) for name, cost in facts.provider_cost_micros.items()}
+        facts = replace(facts, provider_costs={stretches[-1].period.start: costs})
     lines = list(rated)
     for kind in CHARGES.values():
         for stretch in stretches if kind.EACH_VERSION else stretches[-1:]:

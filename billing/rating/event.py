@@ -122,13 +122,14 @@ def distinct(events: Iterable[Event]) -> Distinct:
 def read_event(source: Field) -> Event:
     """Read an event as it is reported to the API. TariffInvalid points to the field that is wrong.
 
-    Fields that say who and not what are allowed, and only the API key counts, as the meter.
+    Fields that say who and not what are allowed, and only the API key counts, as the meter. Null
+    says the same as leaving out what may be left out.
     """
     optional = {"source", "region", "service_class", "thinking", "attributes"}
     moments = {"first_token_at", "ended_at"}
     who = {"project", "api_key", "agent", "session"}
-    fields = source.members({"id", "occurred_at", "model", "usage"}, optional | moments | who)
-    given = {name: one for name, one in fields.items() if one.value is not None}
+    fields = source.members(_NEEDED, optional | moments | who)
+    given = {name: one for name, one in fields.items() if one.value is not None or name in _NEEDED}
     text = {name: given[name].text(_TEXT, _TEXT_MUST) for name in given if name in _TEXTS}
     return Event(
         id=text["id"],
@@ -147,6 +148,7 @@ def read_event(source: Field) -> Event:
     )
 
 
+_NEEDED = frozenset({"id", "occurred_at", "model", "usage"})
 _TEXTS = ("id", "model", "source", "region", "service_class", "api_key")
 
 

@@ -17,7 +17,7 @@ from metering import backfills, readings, rejections
 from metering.models import Rejection
 from metering.rejections import Which
 from tests import build
-from tests.database.test_corrections import amend, event, send, void
+from tests.corrections import amend, event, send, void
 from tests.meter import apply_all, database, empty_meter, make_body, no_bell
 
 __all__ = ["database", "empty_meter", "no_bell"]
