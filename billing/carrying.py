@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from billing import costing
 from billing.rating.demand import COINCIDENT, Demand
 from billing.rating.ladder import Ladder
 from billing.rating.pass_through import PassThrough
@@ -61,10 +62,10 @@ def _of_charges(terms: Terms) -> Iterator[str]:
                     f"The ladder {charge.code} needs to know how well held cache was used, which "
                     "no reading tells: leave it out."
                 )
-            case PassThrough():
+            case PassThrough() if terms.currency != costing.CURRENCY:
                 yield (
-                    f"The charge {charge.code} passes on what a provider charged, and no such "
-                    "costs are kept yet: price the models with components."
+                    f"The charge {charge.code} passes on what a provider charged, which is kept in "
+                    f"{costing.CURRENCY}: make a tariff in {costing.CURRENCY} for it."
                 )
 
 

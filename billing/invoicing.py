@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import datetime
 
 from django.db import transaction
@@ -14,12 +15,14 @@ from django.db.models.functions import Least
 
 from accounts import audit, prepared
 from accounts.models import User
-from billing import issuing, subscriptions
+from billing import issuing, negotiations, passing_on, pricing, subscriptions
 from billing.documents import Documents
 from billing.drafting import draft, owed, write_draft
+from billing.earlier import PeriodOf, may_have_changed
 from billing.explaining import explain
 from billing.models import Invoice, Subscription
 from billing.rating.period import Period
+from billing.waiting import CostUnknown, NotToldApart, NotYet
 from metering import readings
 
 __all__ = [
@@ -34,8 +37,6 @@ __all__ = [
     "void",
     "waiting_for",
 ]
-
-NOT_TOLD_APART = "readings that are summed anew, for prices by the size of each request"
 
 log = logging.getLogger(__name__)
 
@@ -90,11 +91,14 @@ def close_period(subscription_id: int, now: datetime) -> list[Invoice]:
     Running it twice, or on many connections at once, issues each of them once.
     """
     issued: list[Invoice] = []
-    while invoice := _close_next(subscription_id, now):
-        issued.append(invoice)
-        next_close_at = invoice.subscription.next_close_at
-        if next_close_at is None or next_close_at > now:
-            break
+    try:
+        while invoice := _close_next(subscription_id, now):
+            issued.append(invoice)
+            next_close_at = invoice.subscription.next_close_at
+            if next_close_at is None or next_close_at > now:
+                break
+    except NotYet as reason:
+        log.info("subscription %s: a period waits for %s", subscription_id, reason)
     return issued
 
 
@@ -105,7 +109,21 @@ def waiting_for(subscription: Subscription, now: datetime) -> str | None:
     open_periods = _open(subscription, documents, now)
     if not _closable(subscription, open_periods, now):
         return None
-    return _obstacle(subscription, siblings, open_periods[0], documents, now)
+    period = open_periods[0]
+    return _obstacle(subscription, siblings, period, documents, now) or _why_not_yet(
+        [(subscription, period), *may_have_changed(subscription, period, documents)]
+    )
+
+
+def _why_not_yet(periods: Sequence[PeriodOf]) -> str | None:
+    """Why no document of these periods can be made; closing finds it while it drafts."""
+    last = max(period.end for _, period in periods)
+    if readings.is_being_told_apart(periods[0][0].organization_id, last):
+        return str(NotToldApart())
+    if not any(map(passing_on.is_asked_for, negotiations.terms_in_each(periods))):
+        return None
+    unknown = {one for metered in pricing.meter(periods) for one in metered.unknown_costs}
+    return str(CostUnknown(unknown)) if unknown else None
 
 
 @transaction.atomic
@@ -124,10 +142,6 @@ def _close_next(subscription_id: int, now: datetime) -> Invoice | None:
         log.info("%s: period until %s waits for %s", subscription, period.end, obstacle)
         return None
     invoice = write_draft(subscription, period, documents)
-    if readings.is_being_told_apart(subscription.organization_id, period.end):
-        log.info("%s: period until %s waits for %s", subscription, period.end, NOT_TOLD_APART)
-        transaction.set_rollback(True)  # prices were published since we looked, and are on it
-        return None
     _set_next_close(subscription, later, now)
     issuing.freeze(invoice, now)
     return invoice
@@ -182,8 +196,6 @@ def _obstacle(
         )
     if left.pending:
         return f"batches received before {until.isoformat()} that are not in the readings yet"
-    if readings.is_being_told_apart(subscription.organization_id, period.end):
-        return NOT_TOLD_APART
     return None
 
 

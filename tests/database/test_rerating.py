@@ -11,6 +11,7 @@ from django.db import IntegrityError, OperationalError, connection, transaction
 from accounts.models import AuditEntry, Organization, User
 from billing import catalog, invoicing, notes, rerating
 from billing.models import Invoice, ReratingItem, ReratingJob, Subscription, Tariff
+from billing.waiting import NotToldApart
 from metering import readings
 from tests import build
 
@@ -396,9 +397,10 @@ def test_readings_that_are_summed_anew_are_waited_for(
     correct(tariff, "0.75")
     job = compared(dana)
     monkeypatch.setattr(readings, "is_being_told_apart", lambda _, before: before == OCTOBER)
-    assert compared(dana).items.get().failure == rerating.NOT_YET
+    waits = f"It waits for {NotToldApart()}. Start another once that is done."
+    assert compared(dana).items.get().failure == waits
     item = approved(job, dana).items.get()
-    assert (item.state, item.failure) == (Item.FAILED, rerating.NOT_YET)
+    assert (item.state, item.failure) == (Item.FAILED, waits)
     assert documents(acme_billed.organization) == [("invoice", 200)]
 
 
