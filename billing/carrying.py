@@ -59,7 +59,7 @@ def _of_charges(terms: Terms) -> Iterator[str]:
                 yield from _of_demand(charge)
             case Ladder():
                 yield (
-                    f"The ladder {charge.code} goes by how well held cache was used. Senders report "
+                    f"The ladder {charge.code} goes by how well held cache was used. Senders say "
                     "what was read from a cache and written to it, and no reading tells for how "
                     "long it was held: leave the ladder out, and price cache by its registers."
                 )
