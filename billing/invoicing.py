@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 NOT_TOLD_APART = "readings that are summed anew, for prices by the size of each request"
+NOT_TAKEN_OUT = "a reverted backfill that is still in the readings"
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +99,16 @@ def close_period(subscription_id: int, now: datetime) -> list[Invoice]:
     return issued
 
 
+def unsettled_readings(organization_id: int, until: datetime) -> str | None:
+    """What is on its way in the readings of before an instant, so that no document may rest on
+    them; None if nothing is."""
+    if readings.is_being_told_apart(organization_id, until):
+        return NOT_TOLD_APART
+    if readings.is_being_taken_out(organization_id):
+        return NOT_TAKEN_OUT
+    return None
+
+
 def waiting_for(subscription: Subscription, now: datetime) -> str | None:
     """What the next period that could be closed still waits for; None if for nothing."""
     siblings = list(Subscription.objects.filter(organization=subscription.organization_id))
@@ -124,9 +135,10 @@ def _close_next(subscription_id: int, now: datetime) -> Invoice | None:
         log.info("%s: period until %s waits for %s", subscription, period.end, obstacle)
         return None
     invoice = write_draft(subscription, period, documents)
-    if readings.is_being_told_apart(subscription.organization_id, period.end):
-        log.info("%s: period until %s waits for %s", subscription, period.end, NOT_TOLD_APART)
-        transaction.set_rollback(True)  # prices were published since we looked, and are on it
+    unsettled = unsettled_readings(subscription.organization_id, period.end)
+    if unsettled:
+        log.info("%s: period until %s waits for %s", subscription, period.end, unsettled)
+        transaction.set_rollback(True)  # since we looked; and the draft may have seen half of it
         return None
     _set_next_close(subscription, later, now)
     issuing.freeze(invoice, now)
@@ -182,9 +194,7 @@ def _obstacle(
         )
     if left.pending:
         return f"batches received before {until.isoformat()} that are not in the readings yet"
-    if readings.is_being_told_apart(subscription.organization_id, period.end):
-        return NOT_TOLD_APART
-    return None
+    return unsettled_readings(subscription.organization_id, period.end)
 
 
 SET_NEXT_CLOSE = "UPDATE billing_subscription SET next_close_at = %s WHERE id = %s"

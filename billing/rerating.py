@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 State = ReratingJob.State
 Item = ReratingItem.State
 
-NOT_YET = f"It waits for {invoicing.NOT_TOLD_APART}. Start another once that is done."
+NOT_YET = "It waits for {}. Start another once that is done."
 IDLE_MAX = timedelta(minutes=1)  # after that a job is taken for one that lost its worker
 
 
@@ -246,8 +246,9 @@ def _differences(
     found = notes.differences([one.invoice for one in standing])
     if standing:
         last = standing[-1].invoice
-        if readings.is_being_told_apart(last.organization_id, last.period_end):
-            raise ReratingRefused(NOT_YET)
+        unsettled = invoicing.unsettled_readings(last.organization_id, last.period_end)
+        if unsettled:
+            raise ReratingRefused(NOT_YET.format(unsettled))
     of_item = {one.pk: difference for one, difference in zip(standing, found, strict=True)}
     return [(one, of_item.get(one.pk)) for one in every]
 

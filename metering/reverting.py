@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from django.db import connection, transaction
 
+from accounts import prepared
 from metering import netting, rollup
 
 BATCHES_MAX = 20  # a transaction
@@ -23,6 +24,18 @@ DONE = """
     UPDATE metering_ingestbatch SET state = 'reverted'
     WHERE organization_id = %s AND id = ANY(%s) AND state = 'reverting'
 """
+
+
+LEAVING = """
+    SELECT EXISTS (SELECT FROM metering_ingestbatch
+        WHERE organization_id = %s AND backfill_id IS NOT NULL AND state = 'reverting')
+"""
+
+
+def is_being_taken_out(organization_id: int) -> bool:
+    """Whether usage of a reverted backfill is still in an organization's readings."""
+    ((leaving,),) = prepared.rows(LEAVING, [organization_id])
+    return bool(leaving)
 
 
 def apply_reverts() -> int:

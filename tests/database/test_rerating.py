@@ -390,15 +390,29 @@ def raises(error: Exception) -> Callable[..., None]:
     return step
 
 
-def test_readings_that_are_summed_anew_are_waited_for(
-    acme_billed: Subscription, tariff: Tariff, dana: User, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("asked", "answer", "unsettled"),
+    [
+        ("is_being_told_apart", lambda _, before: before == OCTOBER, invoicing.NOT_TOLD_APART),
+        ("is_being_taken_out", lambda _: True, invoicing.NOT_TAKEN_OUT),
+    ],
+)
+def test_readings_that_are_summed_anew_or_left_are_waited_for(
+    acme_billed: Subscription,
+    tariff: Tariff,
+    dana: User,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: str,
+    answer: Callable[..., bool],
+    unsettled: str,
 ) -> None:
     correct(tariff, "0.75")
     job = compared(dana)
-    monkeypatch.setattr(readings, "is_being_told_apart", lambda _, before: before == OCTOBER)
-    assert compared(dana).items.get().failure == rerating.NOT_YET
+    monkeypatch.setattr(readings, asked, answer)
+    refusal = rerating.NOT_YET.format(unsettled)
+    assert compared(dana).items.get().failure == refusal
     item = approved(job, dana).items.get()
-    assert (item.state, item.failure) == (Item.FAILED, rerating.NOT_YET)
+    assert (item.state, item.failure) == (Item.FAILED, refusal)
     assert documents(acme_billed.organization) == [("invoice", 200)]
 
 

@@ -113,6 +113,19 @@ def test_a_backfill_of_closed_months_is_billed_at_their_prices_and_given_back_wh
     assert lines(january) == []
 
 
+def test_no_period_closes_while_a_reverted_backfill_leaves_the_readings(
+    database: Database, acme: Organization, subscription: Subscription, billed: list[Invoice]
+) -> None:
+    late = [used("a", JULY + timedelta(days=3), 500_000)]
+    number = backfilled(database, acme, late, NOVEMBER + timedelta(days=17))
+    backfills.revert(acme, number, now=NOVEMBER + timedelta(days=25))
+    assert close(subscription, DECEMBER) == []
+    assert invoicing.waiting_for(subscription, DECEMBER) == invoicing.NOT_TAKEN_OUT
+    apply_all()
+    (november,) = close(subscription, DECEMBER)
+    assert lines(november) == []
+
+
 def test_a_void_of_one_event_of_a_closed_month_gives_it_back(
     database: Database, acme: Organization, subscription: Subscription, billed: list[Invoice]
 ) -> None:
