@@ -14,6 +14,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from accounts import keys
+from accounts.bearer import key_in
 from accounts.models import ApiKey, Organization
 from accounts.problems import Problem
 
@@ -50,12 +51,10 @@ class ApiKeyAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[Machine, ApiKey]:
         """The machine behind the request, or a refusal that does not say why a key is bad."""
-        scheme, _, text = get_authorization_header(request).decode("latin-1").partition(" ")
-        if scheme.lower() != "bearer" or not text:
-            raise Refused(
-                Problem("missing_credentials", "The Authorization header holds no Bearer key.")
-            )
-        api_key = find(text.strip())
+        text = key_in(get_authorization_header(request).decode("latin-1"))
+        if isinstance(text, Problem):
+            raise Refused(text)
+        api_key = find(text)
         if api_key is None:
             raise Refused(Problem("invalid_api_key", "No valid API key reads like the one sent."))
         if api_key.organization.state != Organization.State.ACTIVE:

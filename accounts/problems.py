@@ -116,6 +116,11 @@ KINDS: dict[str, Kind] = {
     "register_invalid": Kind(
         422, "A register cannot be named so", "Use small letters, digits and underscores."
     ),
+    "unknown_register": Kind(
+        422,
+        "A register was probably meant to be another one",
+        "Send the register or the usage_format named in `detail`.",
+    ),
     "too_many_registers": Kind(422, "An event has too many registers", "Send at most 16."),
     "not_an_integer": Kind(
         422, "A quantity is not written as a whole number", "Send a JSON integer."

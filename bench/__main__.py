@@ -23,8 +23,9 @@ os.environ.update(INGEST_EVENTS_PER_S="0", INGEST_BYTES_PER_S="0")  # one key se
 
 DEFAULT_ROUNDS = 7
 ROUNDS_S_MAX = 45.0  # on a busy machine: fewer rounds
-BATCHES = {"copy": 60, "http": 60, "plain": 4}  # per round, so that each runs about a second
+BATCHES = {"copy": 60, "http": 60, "plain": 4, "django": 6}  # a round, so that each runs a second
 WAYS = tuple(BATCHES)
+COMPARED = ("copy", "plain", "django")
 GROWTH_MILLIONS = [1, 10, 30, 100]
 BACKLOG_MILLIONS = [5]
 BACKLOG = 8  # rounds that wait to be drained while more come
@@ -86,7 +87,10 @@ def measure(stack: ExitStack, rounds: int) -> tuple[list[Result], str]:
     own = stack.enter_context(psycopg.connect(pool.conninfo(), autocommit=True))
     own.execute(raw_copy.CREATE)
     port, door_pid = stack.enter_context(door.served())
-    senders = door.Senders(port, key)
+    django_port, django_pid = stack.enter_context(
+        door.served("bench.plain_door:application", "wsgi", "--blocking-threads", "4")
+    )
+    senders = {"http": door.Senders(port, key), "django": door.Senders(django_port, key)}
     supply = batches.batches(seed=7)
 
     def take(way: str) -> tuple[Callable[[], Any], int]:
@@ -94,19 +98,20 @@ def measure(stack: ExitStack, rounds: int) -> tuple[list[Result], str]:
         if way == "copy":
             texts = [raw_copy.render(batch, bench.pk) for batch in chosen]
             return lambda: raw_copy.copy(own, texts), len(chosen)
-        if way == "http":
+        if way in senders:
             bodies = [batches.as_json(batch) for batch in chosen]
-            return lambda: senders.send(bodies), len(chosen)
+            return lambda: senders[way].send(bodies), len(chosen)
         return lambda: plain_django.take(chosen, bench.pk), len(chosen)
 
     clock = scratch.CoreClock(watcher, door_pid)
+    clocks = dict.fromkeys(WAYS, clock) | {"django": scratch.CoreClock(watcher, django_pid)}
     runs: dict[str, list[Run]] = {way: [] for way in WAYS}
     started_at = time.perf_counter()
     for number in range(rounds + 1):  # the first warms up and is not counted
         if number > 1 and time.perf_counter() - started_at > ROUNDS_S_MAX:
             break
         for way in WAYS:
-            runs[way].append(run(way, *take(way), clock))
+            runs[way].append(run(way, *take(way), clocks[way]))
     results = [*_compared(runs), *alone(supply)]
     results += storage.sizes(own, len(runs["http"]) * BATCHES["http"] * batches.EVENTS)
     results += backlogged(runs["http"], lambda: take("http")[0])
@@ -120,6 +125,7 @@ def measure(stack: ExitStack, rounds: int) -> tuple[list[Result], str]:
 NAMES = {
     "copy": "raw COPY, batches of 1,000",
     "plain": "plain Django (DRF, bulk_create), no HTTP",
+    "django": "plain Django (DRF, bulk_create) over HTTP, the same senders",
     "http": "ingestion over HTTP, batches of 1,000",
 }
 UNITS = {
@@ -136,9 +142,9 @@ def _compared(runs: dict[str, list[Run]]) -> Iterator[Result]:
             way: statistics.median(getattr(run, measure_name) for run in those[1:])
             for way, those in runs.items()
         }
-        for way in ("copy", "plain"):
+        for way in COMPARED:
             yield Result(NAMES[way], median[way], unit)
-        for way in ("copy", "plain"):
+        for way in COMPARED:
             ratio = median["http"] / median[way]
             yield Result(NAMES["http"], median["http"], unit, NAMES[way], ratio)
 

@@ -19,14 +19,16 @@ PATH = "/api/v1/events?only=errors"
 
 
 @contextmanager
-def served(application: str = DOOR) -> Iterator[tuple[int, int]]:
-    """The port and the process, once it answers."""
+def served(
+    application: str = DOOR, interface: str = "rsgi", *options: str
+) -> Iterator[tuple[int, int]]:
+    """The port and the process, once it answers. One worker, whatever it runs."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "granian", "--interface", "rsgi", "--http", "1", "--no-ws",
+    command = [sys.executable, "-m", "granian", "--interface", interface, "--http", "1", "--no-ws",
                "--no-log", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-               application]  # fmt: skip
+               *options, application]  # fmt: skip
     server = subprocess.Popen(command, env=os.environ.copy())
     try:
         _wait(port)

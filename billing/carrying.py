@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from billing import costing
 from billing.rating.demand import COINCIDENT, Demand
 from billing.rating.ladder import Ladder
 from billing.rating.pass_through import PassThrough
@@ -58,13 +59,14 @@ def _of_charges(terms: Terms) -> Iterator[str]:
                 yield from _of_demand(charge)
             case Ladder():
                 yield (
-                    f"The ladder {charge.code} needs to know how well held cache was used, which "
-                    "no reading tells: leave it out."
+                    f"The ladder {charge.code} goes by how well held cache was used. Senders say "
+                    "what was read from a cache and written to it, and no reading tells for how "
+                    "long it was held: leave the ladder out, and price cache by its registers."
                 )
-            case PassThrough():
+            case PassThrough() if terms.currency != costing.CURRENCY:
                 yield (
-                    f"The charge {charge.code} passes on what a provider charged, and no such "
-                    "costs are kept yet: price the models with components."
+                    f"The charge {charge.code} passes on what a provider charged, which is kept in "
+                    f"{costing.CURRENCY}: make a tariff in {costing.CURRENCY} for it."
                 )
 
 

@@ -30,6 +30,7 @@ EVERYBODY = "all organizations"
 logger = logging.getLogger(__name__)
 
 
+@transaction.atomic
 def ask(
     source: Tariff | Mapping[str, object],
     name: str,
@@ -67,6 +68,8 @@ def ask(
                 expires_at=now + KEPT,
             )
     except IntegrityError as clash:
+        if "comparison_one_running_per_person" not in str(clash):
+            raise
         raise Refusal("", "A comparison of yours is running; wait for it, or cancel it.") from clash
     ComparedOrganization.objects.bulk_create(
         (ComparedOrganization(comparison=run, organization_id=pk) for pk in whose), batch_size=1_000

@@ -26,6 +26,7 @@ class Verdict(models.TextChoices):
         "not_told_apart",
         "whose readings do not tell apart the sizes of requests at which its prices change",
     )
+    COST_UNKNOWN = "cost_unknown", "with usage that is passed on at a cost nobody has approved"
     FAILED = "failed", "could not be rated"
 
 
@@ -35,6 +36,7 @@ LEFT_OUT = (
     Verdict.NO_PERIOD,
     Verdict.NO_PRICES,
     Verdict.NOT_TOLD_APART,
+    Verdict.COST_UNKNOWN,
     Verdict.FAILED,
 )
 

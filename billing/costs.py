@@ -127,9 +127,17 @@ def price_table(terms: Terms | Mapping[str, object]) -> list[PriceRow]:
     terms = terms if isinstance(terms, Terms) else parse(terms)
     rows = [_allowance_row(allowance) for allowance in terms.allowances]
     for place, component in enumerate(terms.components):
-        everything = "any other model" if place else "any model"
-        rows += component_rows(component, terms, everything)
+        rows += component_rows(component, terms, _everything(component, terms.components[:place]))
     return rows
+
+
+def _everything(component: RateComponent, before: Sequence[RateComponent]) -> str:
+    """What "*" means at a component's place: the rest, where some models were priced before it."""
+    named = (
+        "*" not in one.models and not set(component.registers).isdisjoint(one.registers)
+        for one in before
+    )
+    return "any other model" if "*" in component.models and any(named) else "any model"
 
 
 def _expected(
@@ -249,9 +257,11 @@ def _step(start: int, end: int | None) -> str:
 
 
 def _bucket(terms: Terms, bucket: str) -> str:
-    """Say when a bucket is, in the calendar's own zone."""
-    assert terms.calendar is not None
-    name, zone = bucket.replace("_", "-"), terms.calendar.zone.key
+    """Say when a bucket is, in the calendar's zone; its name alone once there is no calendar."""
+    name = bucket.replace("_", "-")
+    if terms.calendar is None:
+        return name
+    zone = terms.calendar.zone.key
     rules = [rule for rule in terms.calendar.rules if rule.bucket == bucket]
     when = "; ".join(
         f"{_weekdays(rule.days)} "

@@ -75,7 +75,7 @@ def explain(line: InvoiceLine) -> Explanation:
     subscription = _subscription_then(invoice, usage)
     days = _days(line, subscription, usage)
     shares = _shares(line)
-    (now,) = pricing.lines_of([(subscription, usage)])
+    (now,) = pricing.lines_as_known([(subscription, usage)])
     changes = _changes(line, subscription, usage, now)
     zone = ZoneInfo(invoice.zone)
     return Explanation(

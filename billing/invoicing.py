@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import datetime
 
 from django.db import transaction
@@ -14,12 +15,14 @@ from django.db.models.functions import Least
 
 from accounts import audit, prepared
 from accounts.models import User
-from billing import issuing, subscriptions
+from billing import issuing, negotiations, passing_on, pricing, subscriptions
 from billing.documents import Documents
 from billing.drafting import draft, owed, write_draft
+from billing.earlier import PeriodOf, may_have_changed
 from billing.explaining import explain
 from billing.models import Invoice, Subscription
 from billing.rating.period import Period
+from billing.waiting import CostUnknown, NotYet
 from metering import readings
 
 __all__ = [
@@ -34,9 +37,6 @@ __all__ = [
     "void",
     "waiting_for",
 ]
-
-NOT_TOLD_APART = "readings that are summed anew, for prices by the size of each request"
-NOT_TAKEN_OUT = "a reverted backfill that is still in the readings"
 
 log = logging.getLogger(__name__)
 
@@ -91,22 +91,15 @@ def close_period(subscription_id: int, now: datetime) -> list[Invoice]:
     Running it twice, or on many connections at once, issues each of them once.
     """
     issued: list[Invoice] = []
-    while invoice := _close_next(subscription_id, now):
-        issued.append(invoice)
-        next_close_at = invoice.subscription.next_close_at
-        if next_close_at is None or next_close_at > now:
-            break
+    try:
+        while invoice := _close_next(subscription_id, now):
+            issued.append(invoice)
+            next_close_at = invoice.subscription.next_close_at
+            if next_close_at is None or next_close_at > now:
+                break
+    except NotYet as reason:
+        log.info("subscription %s: a period waits for %s", subscription_id, reason)
     return issued
-
-
-def unsettled_readings(organization_id: int, until: datetime) -> str | None:
-    """What is on its way in the readings of before an instant, so that no document may rest on
-    them; None if nothing is."""
-    if readings.is_being_told_apart(organization_id, until):
-        return NOT_TOLD_APART
-    if readings.is_being_taken_out(organization_id):
-        return NOT_TAKEN_OUT
-    return None
 
 
 def waiting_for(subscription: Subscription, now: datetime) -> str | None:
@@ -116,7 +109,20 @@ def waiting_for(subscription: Subscription, now: datetime) -> str | None:
     open_periods = _open(subscription, documents, now)
     if not _closable(subscription, open_periods, now):
         return None
-    return _obstacle(subscription, siblings, open_periods[0], documents, now)
+    period = open_periods[0]
+    return _obstacle(subscription, siblings, period, documents, now) or _why_not_yet(
+        [(subscription, period), *may_have_changed(subscription, period, documents)]
+    )
+
+
+def _why_not_yet(periods: Sequence[PeriodOf]) -> str | None:
+    """Why no document of these periods can be made; closing finds it while it drafts."""
+    if unsettled := pricing.unsettled_readings(periods):
+        return str(unsettled)
+    if not any(map(passing_on.is_asked_for, negotiations.terms_in_each(periods))):
+        return None
+    unknown = {one for metered in pricing.meter(periods) for one in metered.unknown_costs}
+    return str(CostUnknown(unknown)) if unknown else None
 
 
 @transaction.atomic
@@ -135,11 +141,6 @@ def _close_next(subscription_id: int, now: datetime) -> Invoice | None:
         log.info("%s: period until %s waits for %s", subscription, period.end, obstacle)
         return None
     invoice = write_draft(subscription, period, documents)
-    unsettled = unsettled_readings(subscription.organization_id, period.end)
-    if unsettled:
-        log.info("%s: period until %s waits for %s", subscription, period.end, unsettled)
-        transaction.set_rollback(True)  # since we looked; and the draft may have seen half of it
-        return None
     _set_next_close(subscription, later, now)
     issuing.freeze(invoice, now)
     return invoice
@@ -194,7 +195,7 @@ def _obstacle(
         )
     if left.pending:
         return f"batches received before {until.isoformat()} that are not in the readings yet"
-    return unsettled_readings(subscription.organization_id, period.end)
+    return None
 
 
 SET_NEXT_CLOSE = "UPDATE billing_subscription SET next_close_at = %s WHERE id = %s"

@@ -6,24 +6,20 @@ are exact. Whom a model is bought from says the catalogue.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal, localcontext
 from itertools import pairwise
 
-from django.db.models import Q
-
-from billing import pricing
+from billing import costing, pricing
+from billing.costing import CURRENCY
 from billing.feeds.listing import PER
-from billing.models import CatalogModel, ModelAlias, ProviderCost, Subscription
+from billing.models import ProviderCost, Subscription
 from billing.rating.money import EXACT, total
 from billing.rating.period import Period
 from billing.rating.scope import REQUESTS
 from metering import readings
-
-CURRENCY = "USD"  # of every upstream cost
 
 
 @dataclass(slots=True)
@@ -104,11 +100,10 @@ def of(subscription: Subscription, period: Period) -> Margin:
 
 
 def _add_costs(models: dict[str, ModelMargin], subscription: Subscription, period: Period) -> None:
-    bought = _bought(models)
-    costs = _costs(bought.values(), period)
+    costs = costing.of_models(models, period)
     for row in models.values():
-        row.provider = bought[row.model].provider if row.model in bought else ""
-    slices = _slices(period, (cost.valid_from for found in costs.values() for cost in found))
+        row.provider = costs.provider(row.model)
+    slices = _slices(period, costs.changes)
     for used in readings.usage_in(subscription.organization_id, slices):
         if used.register == REQUESTS:
             continue
@@ -116,9 +111,8 @@ def _add_costs(models: dict[str, ModelMargin], subscription: Subscription, perio
         if not readings.is_token(used.register):
             row.uncosted_others += used.quantity
             continue
-        model = bought.get(used.model)
-        found = costs.get((model.provider, model.name, used.register), []) if model else []
-        cost = _in_force(found, slices[used.slice].start, used.input_band)
+        start = slices[used.slice].start
+        cost = costs.at(used.model, used.register, start, used.input_band)
         if cost is None:
             row.uncosted_tokens += used.quantity
             continue
@@ -127,44 +121,7 @@ def _add_costs(models: dict[str, ModelMargin], subscription: Subscription, perio
         row.costs_used.add(cost)
 
 
-def _bought(names: Iterable[str]) -> Mapping[str, CatalogModel]:
-    """The catalogue's models by the names they are used under."""
-    names = list(names)
-    found = {model.name: model for model in CatalogModel.objects.filter(name__in=names)}
-    aliases = ModelAlias.objects.filter(name__in=names).select_related("model")
-    return {alias.name: alias.model for alias in aliases} | found
-
-
-def _costs(
-    models: Iterable[CatalogModel], period: Period
-) -> Mapping[tuple[str, str, str], list[ProviderCost]]:
-    rows = ProviderCost.objects.filter(
-        Q(valid_to=None) | Q(valid_to__gt=period.start),
-        model__in={model.name for model in models},
-        withdrawn_at=None,
-        valid_from__lt=period.end,
-    ).order_by("valid_from")
-    costs: dict[tuple[str, str, str], list[ProviderCost]] = defaultdict(list)
-    for row in rows:
-        costs[row.provider, row.model, row.register].append(row)
-    return costs
-
-
 def _slices(period: Period, changes: Iterable[datetime]) -> list[readings.Slice]:
     """The period, cut wherever a cost changes within it."""
     edges = sorted({period.start, period.end, *(at for at in changes if at in period)})
     return [readings.Slice(start, end) for start, end in pairwise(edges)]
-
-
-def _in_force(
-    costs: Sequence[ProviderCost], moment: datetime, input_band: int
-) -> ProviderCost | None:
-    """The cost at an instant, of the largest size that the request's input was above."""
-    held = [
-        cost
-        for cost in costs
-        if cost.valid_from <= moment
-        and (cost.valid_to is None or moment < cost.valid_to)
-        and cost.above <= input_band
-    ]
-    return max(held, key=lambda cost: cost.above, default=None)

@@ -10,11 +10,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from fractions import Fraction
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
-from billing import basis, earlier, negotiations
+from billing import basis, costing, earlier, negotiations, passing_on
+from billing.costing import Costs
 from billing.earlier import Earlier, PeriodOf
 from billing.models import Subscription
+from billing.passing_on import PassedOn, passed_on
 from billing.rating.bill import charged
 from billing.rating.charge import Facts
 from billing.rating.commitment import Commitment
@@ -30,6 +33,7 @@ from billing.rating.rate import (
     shares,
 )
 from billing.rating.scope import REQUESTS
+from billing.waiting import CostUnknown, NotTakenOut, NotToldApart, NotYet, Unknown
 from metering import readings
 
 ONCE = Fraction(1)  # what was used, no more and no less
@@ -44,6 +48,7 @@ class Metered:
     stretches: Sequence[PricedTerms]
     usage: Sequence[Usage]
     facts: Facts
+    costs: Costs | None = None  # upstream, where they are passed on
 
     @property
     def currency(self) -> str:
@@ -69,6 +74,7 @@ class Metered:
         ending = self._terms_ending() if until is None else {}
         facts = replace(
             self.facts,
+            provider_costs=self._passed_on(until).costs,
             requests=sum(item.quantity for item in self.usage if item.register == REQUESTS),
             terms_ending=frozenset(ending),
             spent_before_minor={
@@ -79,7 +85,7 @@ class Metered:
         return charged(rated, stretches, facts)
 
     def lines(self, past: Earlier) -> list[RatedLine]:
-        """Everything the period costs, as its document says it."""
+        """Everything the period costs, as far as it is known."""
         rated = self.rated(past)
         return rated + self.charged(rated, past)
 
@@ -98,6 +104,15 @@ class Metered:
             },
         )
         return replace(self, usage=usage, facts=facts)
+
+    @property
+    def unknown_costs(self) -> set[Unknown]:
+        """What is passed on at a cost that is not known, and counts as nothing so far."""
+        return self._passed_on(None).unknown
+
+    def _passed_on(self, until: datetime | None) -> PassedOn:
+        used = [item for item in self.usage if until is None or item.end <= until]
+        return passed_on(self.stretches, used, self.costs)
 
     @property
     def looks_back(self) -> bool:
@@ -131,6 +146,11 @@ class Chain:
         found = _one_after_another([*asked, *self.earlier]).added
         return [found[one.period.start] for one in asked]
 
+    @property
+    def unknown_costs(self) -> set[Unknown]:
+        """What of it is passed on at a cost that is not known."""
+        return {one for metered in self.asked for one in metered.unknown_costs}
+
 
 def meter(periods: Sequence[PeriodOf], *, cut: datetime | None = None) -> list[Metered]:
     """Fetch the usage of several periods of one organization as of one instant.
@@ -153,23 +173,57 @@ def _meter_under(
     slices = [
         (index, piece)
         for index, stretches in enumerate(terms)
+        for cuts in [_cuts(stretches, cut)]
         for segment in segments(stretches)
-        for piece in _pieces(segment, cut)
+        for piece in _pieces(segment, cuts)
     ]
     usage: list[list[Usage]] = [[] for _ in periods]
     for found in readings.usage_in(organization_id, [piece for _, piece in slices]):
         index, piece = slices[found.slice]
         usage[index].append(_usage(piece, found))
     return [
-        Metered(*of_period, stretches, used, basis.facts(*of_period, stretches))
+        Metered(
+            *of_period,
+            stretches,
+            used,
+            basis.facts(*of_period, stretches),
+            passing_on.costs_for(stretches, used),
+        )
         for of_period, stretches, used in zip(periods, terms, usage, strict=True)
     ]
 
 
 def lines_of(periods: Sequence[PeriodOf]) -> list[list[RatedLine]]:
-    """What each of an organization's periods costs, in the order given."""
+    """What each of an organization's periods costs, in the order given, as documents say it.
+
+    NotYet while that cannot be said.
+    """
+    chain = _chain(periods)
+    lines = chain.lines()
+    if unknown := chain.unknown_costs:
+        raise CostUnknown(unknown)
+    # Asked last: whoever has seen new prices sees what is summed anew for them.
+    if unsettled := unsettled_readings(periods):
+        raise unsettled
+    return lines
+
+
+def unsettled_readings(periods: Sequence[PeriodOf]) -> NotYet | None:
+    """What is on its way within the readings that an organization's periods are rated by."""
+    organization_id = periods[0][0].organization_id
+    if readings.is_being_told_apart(organization_id, max(period.end for _, period in periods)):
+        return NotToldApart()
+    return NotTakenOut() if readings.is_being_taken_out(organization_id) else None
+
+
+def lines_as_known(periods: Sequence[PeriodOf]) -> list[list[RatedLine]]:
+    """The same as far as it is known, for pages."""
+    return _chain(periods).lines()
+
+
+def _chain(periods: Sequence[PeriodOf]) -> Chain:
     asked = meter(periods)
-    return Chain(asked, _earlier(periods, asked)).lines()
+    return Chain(asked, _earlier(periods, asked))
 
 
 def chains(periods: Sequence[PeriodOf], terms: Sequence[list[PricedTerms]]) -> tuple[Chain, Chain]:
@@ -230,12 +284,18 @@ def _times(quantity: int, factor: Fraction) -> int:
     return quantity * factor.numerator // factor.denominator
 
 
-def _pieces(segment: Segment, cut: datetime | None) -> Iterator[readings.Slice]:
-    if cut is not None and segment.start < cut < segment.end:
-        yield readings.Slice(segment.start, cut)
-        yield readings.Slice(cut, segment.end)
-    else:
-        yield readings.Slice(segment.start, segment.end)
+def _cuts(stretches: Sequence[PricedTerms], cut: datetime | None) -> list[datetime]:
+    """Where usage is told apart though no price changes: a page asks, or an upstream cost does."""
+    cuts = {cut} if cut is not None else set()
+    if passing_on.is_asked_for(stretches):
+        cuts |= {*costing.changes_in(Period(stretches[0].period.start, stretches[-1].period.end))}
+    return sorted(cuts)
+
+
+def _pieces(segment: Segment, cuts: Sequence[datetime]) -> Iterator[readings.Slice]:
+    inside = [cut for cut in cuts if segment.start < cut < segment.end]
+    for start, end in pairwise([segment.start, *inside, segment.end]):
+        yield readings.Slice(start, end)
 
 
 def _usage(piece: readings.Slice, found: readings.SliceUsage) -> Usage:

@@ -102,7 +102,11 @@ def _of_events(
 
 def _request(fields: Mapping[str, Field], now: datetime) -> Event:
     """Read the request as the event that would report it."""
-    reported = {name: field.value for name, field in fields.items() if name != "tariff"}
+    reported = {
+        name: field.value
+        for name, field in fields.items()
+        if name in ("model", "usage") or (name != "tariff" and field.value is not None)
+    }
     return read_event(Field({"occurred_at": now.isoformat(), **reported, "id": "quote"}))
 
 

@@ -20,11 +20,12 @@ from django.db.models import QuerySet
 
 from accounts import audit
 from accounts.models import Organization, User
-from billing import invoicing, notes, rerated_sums, subscriptions
+from billing import notes, rerated_sums, subscriptions
 from billing.models import Invoice, ReratingItem, ReratingJob, Tariff
 from billing.notes import Difference
 from billing.rating.money import minor_digits
 from billing.rerated_sums import TO_ISSUE
+from billing.waiting import NotYet
 from metering import readings
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,6 @@ log = logging.getLogger(__name__)
 State = ReratingJob.State
 Item = ReratingItem.State
 
-NOT_YET = "It waits for {}. Start another once that is done."
 IDLE_MAX = timedelta(minutes=1)  # after that a job is taken for one that lost its worker
 
 
@@ -243,12 +243,12 @@ def _differences(
         ).order_by("invoice__period_end", "pk")
     )
     standing = [one for one in every if one.invoice.status == Invoice.Status.ISSUED]
-    found = notes.differences([one.invoice for one in standing])
-    if standing:
-        last = standing[-1].invoice
-        unsettled = invoicing.unsettled_readings(last.organization_id, last.period_end)
-        if unsettled:
-            raise ReratingRefused(NOT_YET.format(unsettled))
+    try:
+        found = notes.differences([one.invoice for one in standing])
+    except NotYet as reason:
+        raise ReratingRefused(
+            f"It waits for {reason}. Start another once that is done."
+        ) from reason
     of_item = {one.pk: difference for one, difference in zip(standing, found, strict=True)}
     return [(one, of_item.get(one.pk)) for one in every]
 

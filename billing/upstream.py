@@ -12,14 +12,22 @@ from decimal import Decimal
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from accounts import audit
 from accounts.models import User
-from billing import timeline
+from billing import telling, timeline
 from billing.feeds.listing import Listed, ListedModel, Listing
-from billing.models import CatalogModel, CostImport, CostProposal, ModelAlias, ProviderCost
+from billing.models import (
+    CatalogModel,
+    CostImport,
+    CostProposal,
+    ModelAlias,
+    ProviderCost,
+    Subscription,
+)
 from billing.rating.period import quarter_hour
+from metering import readings
 
 State = CostProposal.State
 Key = tuple[str, str, str, int]  # provider, model, register, above
@@ -88,6 +96,7 @@ def approve(proposals: Iterable[int], *, actor: User, now: datetime) -> list[Pro
         state=State.APPROVED, decided_by=actor, decided_at=now
     )
     _enter(found)
+    _tell_sizes_apart(found)
     if costs:
         audit.record(
             "costs.approved",
@@ -229,6 +238,22 @@ def _cost(proposal: CostProposal, now: datetime) -> ProviderCost:
         valid_from=proposal.valid_from,
         known_at=now,
         proposal=proposal,
+    )
+
+
+def _tell_sizes_apart(found: Sequence[CostProposal]) -> None:
+    """Whoever is billed what upstreams charge is billed by the sizes they charge by."""
+    sizes = {one.above for one in found if one.above}
+    if not sizes:
+        return
+    since = min(one.valid_from for one in found if one.above)
+    if refusal := telling.no_room_for(sizes):
+        raise CostRefused(refusal)
+    on_prices = Subscription.objects.filter(Q(ends_at=None) | Q(ends_at__gt=since))
+    readings.tell_apart(
+        sizes,
+        dict.fromkeys(on_prices.values_list("organization", flat=True), since),
+        reason="upstream costs",
     )
 
 

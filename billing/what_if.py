@@ -321,7 +321,10 @@ def between(periods: Sequence[PeriodOf], other: Alternative) -> Sides | Compared
         return Compared(organization, other.currency, Verdict.NO_PRICES, len(periods))
     if not _tells_apart(periods, terms):
         return Compared(organization, other.currency, Verdict.NOT_TOLD_APART, len(periods))
-    return Sides(organization, periods, *pricing.chains(periods, terms), other.currency)
+    old, new = pricing.chains(periods, terms)
+    if old.unknown_costs or new.unknown_costs:
+        return Compared(organization, other.currency, Verdict.COST_UNKNOWN, len(periods))
+    return Sides(organization, periods, old, new, other.currency)
 
 
 def _tells_apart(periods: Sequence[PeriodOf], terms: Sequence[list[PricedTerms]]) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -20,6 +22,7 @@ from accounts.refusals import Refusal
 from billing import invoicing, subscriptions
 from billing.models import Invoice, InvoiceLine, Subscription
 from billing.rating.period import Period
+from billing.waiting import NotYet
 from console.entrance import may_act, staff_only
 from console.staff import money, unit_price
 from console.steps import ask
@@ -77,7 +80,7 @@ def close(request: HttpRequest, subscription_id: int) -> HttpResponse:
         **admin.site.each_context(request),
         "title": f"Periods to close of {subscription.organization}",
         "subscription": subscription,
-        "previews": [preview(subscription, period) for period in periods[:PREVIEWED_MAX]],
+        "previews": _previews(subscription, periods[:PREVIEWED_MAX]),
         "count": len(periods),
         "more": periods[PREVIEWED_MAX:],
         "waiting_for": invoicing.waiting_for(subscription, now) if periods else None,
@@ -112,6 +115,15 @@ def periods_due(subscription: Subscription, now: datetime) -> list[Period]:
         if (period.start, period.end) not in billed
         and subscriptions.closes_at(subscription, period) <= now
     ]
+
+
+def _previews(subscription: Subscription, periods: Sequence[Period]) -> list[Preview]:
+    """What each would cost, up to the first of which some cost is not known yet."""
+    found: list[Preview] = []
+    with suppress(NotYet):
+        for period in periods:
+            found += [preview(subscription, period)]
+    return found
 
 
 def preview(subscription: Subscription, period: Period) -> Preview:

@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from billing import margin, subscriptions, unpriced
+from billing.costing import CURRENCY
 from billing.margin import Margin, ModelMargin
 from billing.models import Subscription
 from console.entrance import staff_only
@@ -46,8 +47,8 @@ def _lines(row: Margin) -> list[tuple[ModelMargin, str, str, str]]:
         (
             model,
             exact(model.revenue, currency),
-            exact(model.cost, margin.CURRENCY) if model.is_costed else UNKNOWN,
-            exact(model.margin, margin.CURRENCY) if model.is_known else UNKNOWN,
+            exact(model.cost, CURRENCY) if model.is_costed else UNKNOWN,
+            exact(model.margin, CURRENCY) if model.is_known else UNKNOWN,
         )
         for model in row.models
     ]

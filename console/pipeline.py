@@ -20,7 +20,7 @@ from accounts.refusals import Refusal
 from console import health
 from console.entrance import may_act, staff_only
 from console.steps import ask
-from metering import retelling, rollup
+from metering import retelling, reverting, rollup
 from metering.models import IngestBatch
 
 
@@ -34,6 +34,8 @@ def pipeline(request: HttpRequest) -> HttpResponse:
         "health": health.look(timezone.now()),
         "failed": health.open_batches(IngestBatch.State.FAILED),
         "pending": health.open_batches(IngestBatch.State.PENDING),
+        "reverting": health.open_batches(IngestBatch.State.REVERTING),
+        "attempts_max": rollup.ATTEMPTS_MAX,
         "full_quarantines": health.full_quarantines(timezone.now()),
         "partitions": health.partitions(),
         "retellings": health.retellings(),
@@ -61,6 +63,32 @@ def retry(request: HttpRequest, organization_id: int, batch_id: int) -> HttpResp
         title=f"Try batch {batch_id} again",
         explanation=f"Of {organization}. Its events are stored; they are added to the readings "
         "once, however often this is tried.",
+        button="Try again",
+        back=reverse("console:pipeline"),
+        do=do,
+    )
+
+
+@require_http_methods(["GET", "POST"])
+@staff_only
+def retry_revert(request: HttpRequest, organization_id: int, batch_id: int) -> HttpResponse:
+    """Let a batch of a reverted backfill leave that was given up."""
+    organization = get_object_or_404(Organization, pk=organization_id)
+
+    def do(values: dict[str, Any], actor: User, now: object) -> str:
+        if not reverting.retry(organization_id, batch_id):
+            raise Refusal("", "It is not stuck: somebody put it back before, or it is done.")
+        audit.record(
+            "batch.retried", subject=f"batch {batch_id}", organization=organization, actor=actor
+        )
+        return f"Batch {batch_id} leaves the readings."
+
+    return ask(
+        request,
+        title=f"Revert batch {batch_id} again",
+        explanation=f"Of {organization}. Its backfill was reverted; its events leave the readings "
+        "once, however often this is tried. Where they are not in them as they should be, make the "
+        "readings anew first: manage.py rebuild_readings.",
         button="Try again",
         back=reverse("console:pipeline"),
         do=do,

@@ -8,6 +8,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.html import format_html
 from unfold.contrib.filters.admin import ChoicesCheckboxFilter, RangeDateTimeFilter
@@ -22,6 +23,7 @@ from console.entrance import actor_with, may_with
 from console.publishing import APPROVE, PUBLISH, sentences
 from console.staff import StaffAdmin, document, link
 from console.steps import ReasonForm, ask
+from console.what_if_form import asking
 
 
 @admin.register(PriceProposal)
@@ -46,7 +48,7 @@ class PriceProposalAdmin(StaffAdmin):
     )  # fmt: skip
     readonly_fields = ("subject_link", "shown_state", "shown_jumps", "shown_changes",
                        "shown_document")  # fmt: skip
-    actions_detail = ("approve", "refuse", "withdraw")
+    actions_detail = ("approve", "refuse", "withdraw", "compare")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -146,6 +148,15 @@ class PriceProposalAdmin(StaffAdmin):
             do=do,
             actor=actor_with(request, APPROVE),
         )
+
+    def has_compare_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        """A tariff's: what was negotiated is for one organization, and no tariff by itself."""
+        return bool(_open(object_id).filter(tariff__isnull=False).exists())
+
+    @action(description="What if", permissions=["compare"], icon="balance")
+    def compare(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Leads to the question; changes nothing."""
+        return redirect(asking(_get(object_id)))
 
     @action(description="Withdraw", permissions=["withdraw"], icon="undo")
     def withdraw(self, request: HttpRequest, object_id: str) -> HttpResponse:

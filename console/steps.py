@@ -28,6 +28,7 @@ from billing.rating.tariff import TariffInvalid
 from billing.rerating import ReratingRefused
 from billing.subscriptions import SubscriptionRefused
 from billing.upstream import CostRefused
+from billing.waiting import NotYet
 from console.entrance import actor_of
 
 REFUSALS = (
@@ -39,6 +40,7 @@ REFUSALS = (
     PeriodsDoNotTile,
     QuotaRefused,
     CostRefused,
+    NotYet,
     FeedRefused,
     ReratingRefused,
 )

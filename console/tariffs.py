@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from django.shortcuts import get_object_or_404, redirect
 from unfold.contrib.filters.admin import RangeDateTimeFilter, RelatedDropdownFilter
 from unfold.decorators import action, display
 
@@ -19,6 +19,7 @@ from console.entrance import may_with
 from console.publishing import PUBLISH, TermsFields, sentences
 from console.staff import ReadOnlyInline, StaffAdmin, document, link
 from console.steps import StepForm
+from console.what_if_form import asking
 
 
 class AddTariffForm(TermsFields, StepForm):
@@ -116,7 +117,7 @@ class TariffAdmin(StaffAdmin):
         ("Its first version", {"fields": ("valid_from", "document", "source")}),
     )
     inlines = (VersionInline,)
-    actions_detail = ("add_version",)
+    actions_detail = ("add_version", "compare")
 
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
@@ -162,6 +163,11 @@ class TariffAdmin(StaffAdmin):
     def add_version(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Leads to the form; changes nothing."""
         return redirect("console:publish", object_id)
+
+    @action(description="What if", icon="balance")
+    def compare(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Leads to the question of what this tariff would have cost; changes nothing."""
+        return redirect(asking(get_object_or_404(Tariff, pk=object_id)))
 
 
 @admin.register(TariffVersion)

@@ -30,6 +30,11 @@ urlpatterns = [
     path("pipeline/", pipeline.pipeline, name="pipeline"),
     path("pipeline/<int:organization_id>/<int:batch_id>/retry/", pipeline.retry, name="retry"),
     path(
+        "pipeline/<int:organization_id>/<int:batch_id>/revert/",
+        pipeline.retry_revert,
+        name="retry-revert",
+    ),
+    path(
         "pipeline/<int:organization_id>/anew/<int:task_id>/retry/",
         pipeline.retry_retelling,
         name="retry-retelling",

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from django import forms
 from django.db import models
+from django.urls import reverse
 from unfold.widgets import (
     UnfoldAdminSelectWidget,
     UnfoldAdminTextareaWidget,
@@ -133,6 +135,11 @@ class WhatIfForm(forms.Form):
 def choice(row: models.Model) -> str:
     """How a tariff, a version or a proposal is named in the choice of the other tariff."""
     return f"{row._meta.model_name}:{row.pk}"
+
+
+def asking(row: models.Model) -> str:
+    """The address of the question with that row filled in."""
+    return f"{reverse('console:what_if')}?{urlencode({'other': choice(row)})}"
 
 
 def _groups() -> Iterator[tuple[str, Iterator[tuple[str, str]]]]:

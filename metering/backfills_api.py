@@ -191,7 +191,7 @@ class OneBackfill(BackfillView):
         operation_id="backfill",
         summary="One backfill, with what is in it",
         responses={200: BackfillWholeSerializer},
-        extensions=refuses("unknown_backfill"),
+        extensions=refuses("not_found", "unknown_backfill"),
     )
     def get(self, request: Request, number: int) -> Response:
         """Counts, sums, and how much of it is in the readings."""
@@ -206,7 +206,7 @@ class CloseBackfill(BackfillView):
         summary="Close a backfill: everything in it counts",
         request=None,
         responses={200: BackfillWholeSerializer},
-        extensions=refuses("unknown_backfill", "backfill_not_open"),
+        extensions=refuses("not_found", "unknown_backfill", "backfill_not_open"),
     )
     def post(self, request: Request, number: int) -> Response:
         """Safe to repeat."""
@@ -225,7 +225,7 @@ class RevertBackfill(BackfillView):
         summary="Revert a backfill: nothing in it counts, for good",
         request=None,
         responses={200: BackfillWholeSerializer},
-        extensions=refuses("unknown_backfill"),
+        extensions=refuses("not_found", "unknown_backfill"),
     )
     def post(self, request: Request, number: int) -> Response:
         """Open or closed; safe to repeat."""

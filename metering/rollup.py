@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -393,7 +393,7 @@ def apply_or_postpone(claim: Claim) -> int:
         apply(claim)
     except LeaseLost as lost:
         logger.warning("a lease was lost: %s", lost)
-        return 0
+        return apply_or_postpone(left) if (left := _still_ours(claim)) else 0
     except (Error, NotThere) as error:
         if len(claim) > 1:
             return sum(apply_or_postpone(part) for part in claim.parts())
@@ -402,18 +402,50 @@ def apply_or_postpone(claim: Claim) -> int:
     return len(claim)
 
 
+STILL_OURS = """
+    SELECT batch.organization_id, batch.id
+    FROM unnest(%(organization_ids)s::bigint[], %(batch_ids)s::bigint[])
+         AS ours (organization_id, id)
+    JOIN metering_ingestbatch batch
+      ON batch.organization_id = ours.organization_id AND batch.id = ours.id
+    WHERE batch.state = 'pending' AND batch.lease_token = %(token)s
+    ORDER BY batch.organization_id, batch.id
+"""
+
+
+def _still_ours(claim: Claim) -> Claim | None:
+    """The claim without the batches that went to somebody else or were reverted; None where that
+    is all of it, or none, so that whoever goes on with it comes to an end."""
+    parameters: Parameters = {
+        "organization_ids": list(claim.organization_ids),
+        "batch_ids": list(claim.batch_ids),
+        "token": claim.token,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(STILL_OURS, parameters)
+        left = cursor.fetchall()
+    if not 0 < len(left) < len(claim):
+        return None
+    organization_ids, batch_ids = zip(*left, strict=True)
+    return replace(claim, organization_ids=organization_ids, batch_ids=batch_ids)
+
+
+def pause_after(attempts: int) -> timedelta:
+    """How long whatever failed so often is left alone."""
+    return PAUSES[min(attempts, len(PAUSES)) - 1]
+
+
 def postpone(claim: Claim, error: Exception) -> None:
     """Give a batch back with its error: later again, or failed once it was tried often enough.
 
     A database that is down, locked or too busy is not the batch's fault and does not count.
     """
-    pause = PAUSES[min(claim.attempts, len(PAUSES)) - 1]
     logger.error("batch %s was not applied: %s", claim.batch_ids, error)
     parameters: Parameters = {
         "organization_id": claim.organization_ids[0],
         "batch_id": claim.batch_ids[0],
         "token": claim.token,
-        "pause": pause,
+        "pause": pause_after(claim.attempts),
         "error": str(error)[:ERROR_LENGTH_MAX],
         "attempts_max": ATTEMPTS_MAX,
         "outage": isinstance(error, OperationalError),

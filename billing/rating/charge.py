@@ -8,13 +8,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from decimal import Decimal
-from typing import ClassVar, Protocol, Self
+from decimal import Decimal, localcontext
+from fractions import Fraction
+from typing import ClassVar, NamedTuple, Protocol, Self
 from zoneinfo import ZoneInfo
 
 from billing.rating.document import Field
 from billing.rating.line import RatedLine
-from billing.rating.money import from_minor
+from billing.rating.money import EXACT, from_minor, round_half_up
 from billing.rating.paper import printed_minor
 from billing.rating.period import Period
 
@@ -24,6 +25,29 @@ FACT_MAX = 10**18
 _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
 
 Load = Mapping[datetime, int]  # tokens used in the minute that begins then
+
+
+class CostPart(NamedTuple):
+    """So much of one register at one price a million, as an upstream charges it."""
+
+    register: str
+    quantity: int
+    price: Decimal
+
+
+class UpstreamCost(NamedTuple):
+    """What a model's usage cost upstream, in millionths, and what that is made of."""
+
+    micros: int
+    parts: tuple[CostPart, ...] = ()
+
+    @classmethod
+    def of(cls, parts: Iterable[CostPart]) -> Self:
+        """Add up parts; the sum is rounded to the millionth, halves up."""
+        found = tuple(parts)
+        with localcontext(EXACT):
+            exact = sum((part.price * part.quantity for part in found), Decimal(0))
+        return cls(round_half_up(Fraction(exact)), found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +60,9 @@ class Facts:
     pool: Load = field(default_factory=dict)  # of the whole system, for coincident demand
     peaks_before: Mapping[str, Sequence[int]] = field(default_factory=dict)  # tokens a minute
     requests: int = 0
-    provider_cost_micros: Mapping[str, int] = field(default_factory=dict)  # by model
+    provider_cost_micros: Mapping[str, int] = field(default_factory=dict)  # by model, of it all
+    # The same by when a version's part of the period begins, where that is known.
+    provider_costs: Mapping[datetime, Mapping[str, UpstreamCost]] = field(default_factory=dict)
     occupancy: Decimal | None = None
     spent_before_minor: Mapping[str, int] = field(default_factory=dict)  # of the commitment's term
     terms_ending: frozenset[str] = frozenset()  # commitments whose term ends with this period

@@ -1,10 +1,12 @@
 """What a buyer reads about a charge: the numbers it follows from."""
 
 from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
 from typing import Any
 
 from billing.rating.line import RatedLine
 from billing.rating.money import from_minor, written
+from billing.rating.pass_through import PassThrough
 
 Said = Mapping[str, Any]  # a trace's own numbers, JSON values
 
@@ -17,10 +19,22 @@ def charge_reasons(line: RatedLine, currency: str) -> Iterator[str]:
         assert isinstance(said, Mapping)
         yield _REASONS[kind](said, lambda minor: written(from_minor(minor, currency), currency))
     if "markup_percent" in line.trace:
-        yield f"The provider's cost with a markup of {line.trace['markup_percent']}%."
+        cost = _upstream_cost(line.trace.get(PassThrough.KIND), currency)
+        yield f"The provider's cost{cost} with a markup of {line.trace['markup_percent']}%."
 
 
 Money = Callable[[int], str]
+
+
+def _upstream_cost(said: object, currency: str) -> str:
+    """What it is made of, where that is known."""
+    if not isinstance(said, Mapping):
+        return ""
+    parts = ", ".join(
+        f"{quantity:,} {register} at {price} {currency} a million"
+        for register, quantity, price in said["parts"]
+    )
+    return f" of {written(Decimal(said['micros']).scaleb(-6), currency)} ({parts})"
 
 
 def _standing(said: Said, money: Money) -> str:

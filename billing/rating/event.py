@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 from billing.rating.document import Field
@@ -75,15 +75,6 @@ class Event:
         return tuple(sorted(told))
 
 
-@dataclass(frozen=True, slots=True)
-class Distinct:
-    """Events by identity: each once; replays counted; same identity, other facts set apart."""
-
-    events: list[Event] = field(default_factory=list)
-    duplicates: int = 0
-    conflicts: list[Event] = field(default_factory=list)
-
-
 def is_input(register: str) -> bool:
     """Say whether a register is part of a request's input: plain, cached or written to a cache."""
     if register.endswith(("_hours", "_seconds")):  # a stock that is held, not sent
@@ -104,31 +95,17 @@ def band_of(input_tokens: int, boundaries: Iterable[int]) -> int:
     return max((size for size in boundaries if size < input_tokens), default=0)
 
 
-def distinct(events: Iterable[Event]) -> Distinct:
-    """Keep the first event of each (source, id). The same again is a replay, and welcome."""
-    first: dict[tuple[str, str], Event] = {}
-    duplicates, conflicts = 0, []
-    for event in events:
-        known = first.setdefault((event.source, event.id), event)
-        if known is event:
-            continue
-        if known == event:
-            duplicates += 1
-        else:
-            conflicts.append(event)
-    return Distinct(list(first.values()), duplicates, conflicts)
-
-
 def read_event(source: Field) -> Event:
     """Read an event as it is reported to the API. TariffInvalid points to the field that is wrong.
 
-    Fields that say who and not what are allowed, and only the API key counts, as the meter.
+    Fields that say who and not what are allowed, and only the API key counts, as the meter. Null
+    says the same as leaving out what may be left out.
     """
     optional = {"source", "region", "service_class", "thinking", "attributes"}
     moments = {"first_token_at", "ended_at"}
     who = {"project", "api_key", "agent", "session"}
-    fields = source.members({"id", "occurred_at", "model", "usage"}, optional | moments | who)
-    given = {name: one for name, one in fields.items() if one.value is not None}
+    fields = source.members(_NEEDED, optional | moments | who)
+    given = {name: one for name, one in fields.items() if one.value is not None or name in _NEEDED}
     text = {name: given[name].text(_TEXT, _TEXT_MUST) for name in given if name in _TEXTS}
     return Event(
         id=text["id"],
@@ -147,6 +124,7 @@ def read_event(source: Field) -> Event:
     )
 
 
+_NEEDED = frozenset({"id", "occurred_at", "model", "usage"})
 _TEXTS = ("id", "model", "source", "region", "service_class", "api_key")
 
 

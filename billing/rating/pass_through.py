@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from typing import ClassVar, Self
 
-from billing.rating.charge import Basis
+from billing.rating.charge import Basis, UpstreamCost
 from billing.rating.document import Field
 from billing.rating.fee import read_percent
 from billing.rating.line import RatedLine
@@ -22,7 +22,7 @@ class PassThrough:
     """The provider's cost of some models, known to the millionth, times one plus the markup."""
 
     KIND: ClassVar[str] = "pass_through"
-    EACH_VERSION: ClassVar[bool] = False
+    EACH_VERSION: ClassVar[bool] = True
     REQUIRED: ClassVar[frozenset[str]] = frozenset({"models", "markup_percent"})
     OPTIONAL: ClassVar[frozenset[str]] = frozenset()
 
@@ -40,13 +40,25 @@ class PassThrough:
     def lines(self, basis: Basis) -> list[RatedLine]:
         with localcontext(EXACT):
             factor = 1 + self.markup_percent / 100
-        explained = {"shape": self.KIND, "markup_percent": f"{self.markup_percent:f}"}
-        costs = sorted(basis.facts.provider_cost_micros.items())
+        costs = sorted(basis.facts.provider_costs.get(basis.part.start, {}).items())
         return [
-            basis.line(self.code, PROVIDER_COST, micros, factor, explained, per=MICROS, model=model)
-            for model, micros in costs
-            if micros and matching(self.models, model) is not None
-        ]
+            basis.line(
+                self.code, PROVIDER_COST, cost.micros, factor, self._explained(cost), per=MICROS,
+                model=model,
+            )
+            for model, cost in costs
+            if cost.micros and matching(self.models, model) is not None
+        ]  # fmt: skip
+
+    def _explained(self, cost: UpstreamCost) -> dict[str, object]:
+        explained: dict[str, object] = {
+            "shape": self.KIND,
+            "markup_percent": f"{self.markup_percent:f}",
+        }
+        if cost.parts:
+            parts = [[one.register, one.quantity, f"{one.price:f}"] for one in cost.parts]
+            explained[self.KIND] = {"micros": cost.micros, "parts": parts}
+        return explained
 
     def as_document(self) -> dict[str, object]:
         return {"models": list(self.models), "markup_percent": f"{self.markup_percent:f}"}

@@ -18,7 +18,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from accounts.keys import holds_secret
-from metering.usage import credentials, registers
+from metering.usage import credentials, misnamed, registers
 from metering.usage import event as usage_event
 from metering.usage.event import UsageEvent
 from metering.usage.identity import all_packed_hex, packed_uuids
@@ -232,6 +232,8 @@ def _registers_in(usages: Sequence[dict[str, int]]) -> int:
         raise NotPlain
     for name in set().union(*usages) - _registers:
         if name == registers.REQUESTS or not registers.NAME.fullmatch(name):
+            raise NotPlain
+        if misnamed.advice(name):
             raise NotPlain
         if len(_registers) < KEYS_MAX:
             _registers.add(name)

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import parse_qsl
 
+from accounts.bearer import key_in
 from accounts.problems import Problem
 from metering.ingest import cloudevents
 from metering.ingest.decode import BODY_BYTES_MAX, Refusal
@@ -29,6 +30,18 @@ class Request(NamedTuple):
     path: str
     query: str
     headers: Mapping[str, str]
+
+
+def joined(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """The headers by name; the values of one that came more than once together, as CGI has them.
+
+    Two keys, types or encodings are then none that we know, whichever of them would have been good.
+    """
+    headers = dict(pairs)
+    if len(headers) != len(pairs):
+        for name in headers:
+            headers[name] = ",".join(value for other, value in pairs if other == name)
+    return headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +122,10 @@ def _too_large(received: int) -> Refusal:
 
 def bearer(request: Request) -> str:
     """The text after `Authorization: Bearer`."""
-    scheme, _, text = (request.headers.get("authorization") or "").partition(" ")
-    text = text.strip()
-    if scheme.lower() != "bearer" or not text:
-        detail = "The Authorization header holds no Bearer key."
-        raise Refusal(Problem("missing_credentials", detail))
-    return text
+    found = key_in(request.headers.get("authorization") or "")
+    if isinstance(found, Problem):
+        raise Refusal(found)
+    return found
 
 
 class Form(Enum):

@@ -134,7 +134,8 @@ class Application:
 
     async def __rsgi__(self, scope: Scope, exchange: Exchange) -> None:
         request_id = door.new_request_id()
-        asked = Request(scope.method, scope.path, scope.query_string, dict(scope.headers.items()))
+        sent = request.joined(scope.headers.items())
+        asked = Request(scope.method, scope.path, scope.query_string, sent)
         admitted: Admitted | Answer | None = None
         try:
             admitted = await self._admit(asked)

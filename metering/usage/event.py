@@ -16,7 +16,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from accounts.keys import holds_secret
-from metering.usage import credentials, registers
+from metering.usage import credentials, misnamed, registers
 from metering.usage.dialects import DIALECTS
 from metering.usage.dialects.table import NotACount, Unreadable
 
@@ -171,7 +171,8 @@ def not_a_field(name: str) -> Rejected:
     return Rejected(
         "unknown_field",
         pointer,
-        f"{shown} is not a field of an event; the fields are {', '.join(FIELDS)}. {meant}",
+        f"{shown} is not a field of an event; the fields are {', '.join(FIELDS)}; of a correction "
+        f"besides {', '.join(CORRECTING)}. {meant}",
     )
 
 
@@ -419,6 +420,13 @@ def register_name(name: str) -> None:
             pointer,
             f"{_shown(name)} cannot be the name of a register: 1 to 40 small letters, digits and "
             "underscores, a letter first. Rename it, such as input or cache_read.",
+        )
+    if meant := misnamed.advice(name):
+        raise Rejected(
+            "unknown_register",
+            pointer,
+            f"{_shown(name)} is not a register that is known here. {meant} A register of your own "
+            "needs a name that cannot be mistaken.",
         )
 
 

@@ -88,6 +88,15 @@ EVENTS: tuple[Row, ...] = (
     Row(33, "a provider counts what no rule knows",
         _chat(prompt_tokens=9, smell_tokens=4), "unknown_usage_class", "/usage/smell_tokens",
         "ask the operator to update"),
+    *(Row(33, f"a register is called {name}", {"usage": {"output": 1, name: 5}},
+          "unknown_register", f"/usage/{name}", says)
+      for name, says in (
+          ("inputs", "Did you mean 'input'"), ("ouput_audio", "Did you mean 'output_audio'"),
+          ("input_tokens", "with usage_format .*anthropic"),
+          ("cached_input", "Did you mean 'cache_read'"),
+          ("prompt_tokens", "with usage_format openai_chat"),
+          ("reasoning_tokens", "Did you mean 'reasoning'"),
+      )),
     Row(33, "usage is of no known format", {"usage_format": "openai_chatt"},
         "usage_format_invalid", "/usage_format", "openai_chat, openai_responses"),
     Row(34, "the project is archived", {"project": "archived"}, "unknown_project", "/project",
@@ -201,6 +210,8 @@ EVENTS: tuple[Row, ...] = (
     # Fields
     Row(57, "a field is misspelt", {"modell": "x"}, "unknown_field", "/modell",
         "Did you mean 'model'"),
+    Row(57, "a field of a correction is misspelt", {"void": "evt-0"}, "unknown_field", "/void",
+        "of a correction besides voids, amends, reason. Did you mean 'voids'"),
     Row(57, "a field is nobody's", {"a/b~c": 12}, "unknown_field", "/a~1b~0c", "the fields are"),
     Row(57, "counts stand outside usage", {"tokens": 12}, "unknown_field", "/tokens",
         "the fields are"),

@@ -56,6 +56,9 @@ ENVELOPES: tuple[Envelope, ...] = (
                "No valid API key reads like the one sent", _ASKED)
       for what, key in (("unknown", UNKNOWN_KEY), ("nonsense", "nonsense"), ("not ASCII", "kt_ü"),
                         ("too long", "kt_" + "x" * 9_000))),
+    *(Envelope(2, f"two keys came{where}", _as(f"Bearer {UNKNOWN_KEY},{more}"), 401,
+               "invalid_api_key", "more than one key, or came twice", _ASKED)
+      for where, more in (("", "Bearer kt_x"), (" in one header", " kt_x"))),
     *(Envelope(8, f"the media type is {kind!a}", {"CONTENT_TYPE": kind}, 415,
                "unsupported_media_type", "it can be application/json or application/x-ndjson")
       for kind in ("", "text/plain", "application/xml", "multipart/form-data; boundary=x")),

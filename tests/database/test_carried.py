@@ -425,9 +425,9 @@ REFUSED = [
         "choose account or each_meter",
     ),
     (
-        {"charges": [{"code": "p", "kind": "pass_through", "models": ["*"],
-                      "markup_percent": "20"}]},
-        "price the models with components",
+        {"currency": "EUR", "charges": [{"code": "p", "kind": "pass_through", "models": ["*"],
+                                         "markup_percent": "20"}]},
+        "make a tariff in USD for it",
     ),
     (
         {"charges": [{"code": "l", "kind": "ladder", "standard": "0.90",
@@ -442,4 +442,4 @@ def test_what_readings_cannot_tell_is_refused_with_the_reason(
     fields: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(catalog.TariffRefused, match=said):
-        build.make_tariff(document=document(**fields))
+        build.make_tariff(document=document(**fields), currency=fields.get("currency", "USD"))

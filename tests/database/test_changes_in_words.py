@@ -136,3 +136,11 @@ def test_what_was_negotiated_is_said_the_same_way() -> None:
         ),
         "Gone: 10% off the listed price of everything of qwen-….",
     ]
+
+
+def test_terms_by_the_hour_are_said_after_the_tariff_has_lost_its_calendar() -> None:
+    """An agreement that is over need not fit the version in force, and its change is still told."""
+    agreed = parse_agreement({"components": [by_hour(peak="1.5", off_peak="1")]})
+    assert sentences(parse_agreement({}), agreed, terms(one())) == [
+        "New: Input of qwen-…: 1.00 USD per 1M tokens (off-peak), 1.50 USD per 1M tokens (peak)."
+    ]

@@ -242,3 +242,15 @@ def test_a_run_of_a_tariff_uses_the_versions_it_had(
     run = work(ask(flat, alice, now, days=DAYS), now)
     assert {(old, new) for _, old, new in found(run).values()} == {(800, 800), (200, 200)}
     assert comparing.tally(run) == {Verdict.SAME: 2}
+
+
+def test_sizes_of_requests_that_readings_do_not_tell_are_not_guessed(
+    flat: Tariff, acme: Organization, alice: User, now: datetime
+) -> None:
+    """A tariff by the size of a request, whose size nobody was asked to tell apart."""
+    tiers = [{"above": 0, "price": "1.00"}, {"above": 19_999, "price": "2.00"}]
+    part = {key: value for key, value in FEE["components"][0].items() if key != "price"}
+    by_size = {"currency": "USD", "components": [{**part, "shape": "request_size", "tiers": tiers}]}
+    run = work(ask(by_size, alice, now), now)
+    assert comparing.tally(run) == {Verdict.NOT_TOLD_APART: 2}
+    assert comparing.totals(run) == (0, 0)

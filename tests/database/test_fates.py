@@ -30,7 +30,7 @@ from metering.readings import EventPlace, EventSearch
 from metering.usage.correction import Correction
 from metering.usage.event import UsageEvent
 from tests import build
-from tests.database.test_corrections import send
+from tests.corrections import send
 from tests.meter import apply_all, database, empty_meter, make_event
 
 __all__ = ["database", "empty_meter"]

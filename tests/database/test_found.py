@@ -15,7 +15,7 @@ from metering import found
 from metering.found import EventSearch
 from metering.usage.correction import Correction
 from tests.conftest import NOW
-from tests.database.test_corrections import send
+from tests.corrections import send
 from tests.meter import database, empty_meter, make_event, store_events
 
 __all__ = ["database", "empty_meter"]

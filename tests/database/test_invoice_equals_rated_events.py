@@ -5,26 +5,30 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import count
+from decimal import Decimal
+from fractions import Fraction
+from itertools import count, product
 from operator import itemgetter
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from accounts.models import Organization
-from billing import catalog, invoicing
+from billing import catalog, invoicing, upstream
 from billing.drafting import billed
+from billing.feeds.listing import Listed, ListedModel, Listing
 from billing.lines import rated
-from billing.models import Invoice, Subscription
-from billing.rating.bill import charged, load_of
-from billing.rating.charge import Facts
+from billing.models import Invoice, ProviderCost, Subscription
+from billing.rating.bill import add_load, charged
+from billing.rating.charge import Facts, UpstreamCost
 from billing.rating.event import Event
 from billing.rating.events import rate_events
 from billing.rating.line import ALLOWANCE, LineKey, RatedLine
+from billing.rating.money import round_half_up
 from billing.rating.paper import printed_minor
 from billing.rating.period import Period
 from billing.rating.rate import PricedTerms
@@ -97,7 +101,16 @@ CHARGES = [
     {"code": "peak", "kind": "demand", "price": "0.9", "window_minutes": 30, "step_minutes": 15},
     {"code": "keys", "kind": "demand", "price": "0.9", "window_minutes": 15, "basis": "each_meter"},
     {"code": "pair", "kind": "commitment", "amount": "150", "months": 2},
+    {"code": "cost", "kind": "pass_through", "models": ["*"], "markup_percent": "12.5"},
+    {"code": "cost-of-plus", "kind": "pass_through", "models": ["pl*"], "markup_percent": "0"},
 ]
+REGISTERS = ["input", "cache_read", "output", "reasoning", "input_image", "output_audio"]
+# What the upstream takes for a million, before and after an instant, of small and large requests.
+DEARER = datetime(2026, 9, 24, 6, 0, tzinfo=UTC)
+UPSTREAM = {
+    (is_later, above): Decimal(f"0.{place}37")
+    for place, (is_later, above) in enumerate(product((False, True), (0, 16_384)), start=1)
+}
 
 
 def some(pool: list[dict[str, Any]], most: int) -> st.SearchStrategy[list[dict[str, Any]]]:
@@ -133,9 +146,7 @@ events = st.lists(
         st.sampled_from([None, "one", "two"]),
         st.sampled_from([None, "batch"]),
         st.dictionaries(
-            st.sampled_from(
-                ["input", "cache_read", "output", "reasoning", "input_image", "output_audio"]
-            ),
+            st.sampled_from(REGISTERS),
             st.sampled_from([1, 999, 8_000, 16_000, 16_001, 33_000]),
             min_size=2,
         ),
@@ -144,6 +155,18 @@ events = st.lists(
     max_size=12,
 )
 numbers = count(1)
+# Whatever chance leaves out: usage passed on at cost, of requests of both sizes, in both months.
+AT_COST = {
+    "currency": "USD",
+    "calendar": BEIJING,
+    "components": [component("own-sizes", registers=["output", "input"], tiers=OWN_TIERS)],
+    "charges": CHARGES[-2:],
+}
+PASSED_ON = [
+    UsageEvent("", "oracle", at, model, {"input": size, "output": 999}, api_key="one")
+    for at in INSTANTS
+    for model, size in (("plus", 16_000), ("plus", 33_000), ("spot", 33_000))
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,14 +205,52 @@ class Oracle:
         ]
 
     def _facts(self, period: Period, inside: list[Event], spent_minor: int) -> Facts:
+        load: dict[str, dict[datetime, int]] = {}
+        for event in inside:
+            add_load(load, event)
         return Facts(
             zone=ZoneInfo("UTC"),
             whole=period,
-            load=load_of(inside),
+            load=load,
+            provider_costs=self._costs(period, inside),
             requests=len(inside),
             spent_before_minor={"pair": spent_minor},
             terms_ending=frozenset({"pair"} if period == PERIODS[1] else ()),
         )
+
+    def _costs(
+        self, period: Period, inside: list[Event]
+    ) -> dict[datetime, dict[str, UpstreamCost]]:
+        """Event by event, at the price of its instant and size; rounded once, to millionths."""
+        found: dict[datetime, dict[str, UpstreamCost]] = {}
+        for stretch in self._stretches(period):
+            micros: Counter[str] = Counter()
+            for event in inside:
+                if event.occurred_at in stretch.period:
+                    large = 16_384 if event.input_tokens > 16_384 else 0
+                    price = UPSTREAM[event.occurred_at >= DEARER, large]
+                    micros[event.model] += Fraction(price) * sum(event.usage.values())
+            found[stretch.period.start] = {
+                model: UpstreamCost(round_half_up(Fraction(cost))) for model, cost in micros.items()
+            }
+        return found
+
+
+def buy_upstream() -> None:
+    """Both models at the prices above, each register alike."""
+    for is_later, starts_at in ((False, SEPTEMBER), (True, DEARER)):
+        prices = tuple(
+            Listed("up", model, register, UPSTREAM[is_later, above], above, starts_at)
+            for model in ("plus", "spot")
+            for register in REGISTERS
+            for above in (0, 16_384)
+        )
+        models = tuple(ListedModel("up", model) for model in ("plus", "spot"))
+        made = upstream.propose(
+            Listing("list", "1", "d" * 64, prices, models, ()), actor=None, now=starts_at
+        )
+        who = build.make_user(email=f"buyer-{starts_at:%d}@cloud.example")
+        upstream.approve(made.proposals.values_list("pk", flat=True), actor=who, now=starts_at)
 
 
 def quantities(lines: list[RatedLine]) -> dict[LineKey, int]:
@@ -225,6 +286,7 @@ def on_documents(subscription: Subscription) -> list[dict[LineKey, int]]:
     max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(documents, documents, events, st.integers(0, 12), st.integers(0, 12))
+@example(AT_COST, AT_COST, PASSED_ON, 10, 25)
 def test_invoices_are_the_rating_of_the_events_to_the_last_digit(
     database: psycopg.Connection[Any],
     first: dict[str, Any],
@@ -236,6 +298,8 @@ def test_invoices_are_the_rating_of_the_events_to_the_last_digit(
     """Some events come before the second version is published, which may tell requests apart that
     the readings did not; some after September's close: differences on October's invoice."""
     empty()
+    if not ProviderCost.objects.exists():
+        buy_upstream()
     reported = [one._replace(id=f"e{number}") for number, one in enumerate(reported)]
     slug = f"oracle-{next(numbers)}"
     organization = build.make_organization(name=slug, slug=slug)

@@ -11,6 +11,7 @@ from django.db import IntegrityError, OperationalError, connection, transaction
 from accounts.models import AuditEntry, Organization, User
 from billing import catalog, invoicing, notes, rerating
 from billing.models import Invoice, ReratingItem, ReratingJob, Subscription, Tariff
+from billing.waiting import NotTakenOut, NotToldApart, NotYet
 from metering import readings
 from tests import build
 
@@ -391,10 +392,10 @@ def raises(error: Exception) -> Callable[..., None]:
 
 
 @pytest.mark.parametrize(
-    ("asked", "answer", "unsettled"),
+    ("asked", "answer", "reason"),
     [
-        ("is_being_told_apart", lambda _, before: before == OCTOBER, invoicing.NOT_TOLD_APART),
-        ("is_being_taken_out", lambda _: True, invoicing.NOT_TAKEN_OUT),
+        ("is_being_told_apart", lambda _, before: before == OCTOBER, NotToldApart()),
+        ("is_being_taken_out", lambda _: True, NotTakenOut()),
     ],
 )
 def test_readings_that_are_summed_anew_or_left_are_waited_for(
@@ -404,15 +405,15 @@ def test_readings_that_are_summed_anew_or_left_are_waited_for(
     monkeypatch: pytest.MonkeyPatch,
     asked: str,
     answer: Callable[..., bool],
-    unsettled: str,
+    reason: NotYet,
 ) -> None:
     correct(tariff, "0.75")
     job = compared(dana)
     monkeypatch.setattr(readings, asked, answer)
-    refusal = rerating.NOT_YET.format(unsettled)
-    assert compared(dana).items.get().failure == refusal
+    waits = f"It waits for {reason}. Start another once that is done."
+    assert compared(dana).items.get().failure == waits
     item = approved(job, dana).items.get()
-    assert (item.state, item.failure) == (Item.FAILED, refusal)
+    assert (item.state, item.failure) == (Item.FAILED, waits)
     assert documents(acme_billed.organization) == [("invoice", 200)]
 
 

@@ -13,11 +13,12 @@ from django.db import connection
 from accounts.models import Organization
 from billing import catalog, invoicing
 from billing.models import Invoice, Subscription
+from billing.waiting import NotTakenOut
 from metering import backfills, readings, rejections
 from metering.models import Rejection
 from metering.rejections import Which
 from tests import build
-from tests.database.test_corrections import amend, event, send, void
+from tests.corrections import amend, event, send, void
 from tests.meter import apply_all, database, empty_meter, make_body, no_bell
 
 __all__ = ["database", "empty_meter", "no_bell"]
@@ -120,7 +121,7 @@ def test_no_period_closes_while_a_reverted_backfill_leaves_the_readings(
     number = backfilled(database, acme, late, NOVEMBER + timedelta(days=17))
     backfills.revert(acme, number, now=NOVEMBER + timedelta(days=25))
     assert close(subscription, DECEMBER) == []
-    assert invoicing.waiting_for(subscription, DECEMBER) == invoicing.NOT_TAKEN_OUT
+    assert invoicing.waiting_for(subscription, DECEMBER) == str(NotTakenOut())
     apply_all()
     (november,) = close(subscription, DECEMBER)
     assert lines(november) == []

@@ -76,6 +76,41 @@ def test_a_sender_without_a_key_is_refused_before_it_sends_its_body(wire: socket
     assert until(wire, b"}").startswith(b"HTTP/1.1 401")
 
 
+@pytest.mark.parametrize("door", ["INGEST_PORT", "PORT"])
+def test_two_keys_in_one_request_are_none(live: Live, key: str, door: str) -> None:
+    """Whichever of them is good: a proxy may have believed the other one."""
+    data = native("two-keys")
+    good, other = f"Authorization: Bearer {key}\r\n", "Authorization: Bearer kt_other\r\n"
+    request = plain(key, more=f"Content-Length: {len(data)}\r\n").decode()
+    for twice in (good + other, other + good, good + good):
+        address = ("127.0.0.1", int(live.env[door]))
+        with socket.create_connection(address, timeout=10) as wire:
+            wire.sendall(request.replace(good, twice).encode() + data)
+            said = until(wire, b'"request_id"')
+            assert said.startswith(b"HTTP/1.1 401")
+            assert b"came twice" in said
+    assert not accepted(live, "two-keys")
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "status"),
+    [
+        ("Content-Type", ("text/plain", "application/json"), 415),
+        ("Content-Encoding", ("gzip", "identity"), 415),
+    ],
+)
+def test_a_header_that_came_twice_is_not_halved(
+    key: str, wire: socket.socket, name: str, values: tuple[str, str], status: int
+) -> None:
+    data = native("twice")
+    request = plain(key, more=f"Content-Length: {len(data)}\r\n").decode()
+    rest = "\r\n".join(line for line in request.split("\r\n") if not line.startswith(name))
+    head, _, lines = rest.partition("\r\n")
+    both = "".join(f"\r\n{name}: {value}" for value in values)
+    wire.sendall(f"{head}{both}\r\n{lines}".encode() + data)
+    assert until(wire, b'"request_id"').startswith(f"HTTP/1.1 {status}".encode())
+
+
 def test_a_compressed_body_may_come_in_chunks(key: str, wire: socket.socket) -> None:
     data = body("in-chunks")
     wire.sendall(head(key, more="Transfer-Encoding: chunked\r\n"))

@@ -209,7 +209,7 @@ def test_the_calculator_answers_while_one_types(
 ) -> None:
     url = enter(page, live_server, alice)
     page.goto(f"{url}/o/acme/tariff/")
-    page.get_by_label("Model").fill("gpt-5")
+    page.get_by_role("combobox", name="Model").fill("gpt-5")
     page.wait_for_selector("#cost .figure:has-text('$0.0025')")
     page.get_by_label("Output").fill("1500")
     page.wait_for_selector("#cost .figure:has-text('$0.0035')")

@@ -292,7 +292,7 @@ def test_words_and_nothings_beside_the_counts_do_no_harm(extra: dict[str, Any]) 
          "negative_quantity", "/usage/prompt_tokens_details/cached_tokens"),
         ({"usage_format": "openai_chat", "usage": {f"k{n}": "x" for n in range(300)}},
          "too_long", "/usage"),
-        ({"usage_format": None, "usage": {"prompt_tokens": 5}}, None, None),
+        ({"usage_format": None, "usage": {"input": 5}}, None, None),
     ],
 )  # fmt: skip
 def test_what_is_not_of_its_format_is_rejected_in_its_place(

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import time_machine
 from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 
 from accounts import people
@@ -368,3 +369,24 @@ def test_the_form_offers_the_last_whole_month(page: Client, flat: Tariff) -> Non
 )
 def test_a_difference_falls_into_one_band(old: int, new: int, label: str) -> None:
     assert [band.label for band in figures.bands([(old, new)]) if band.count] == [label]
+
+
+def test_tariffs_and_proposals_lead_to_the_question(
+    page: Client, flat: Tariff, now: datetime
+) -> None:
+    proposer = people.create_verified("root@cloud.example", "correct horse battery", staff=True)
+    proposal = proposals.propose(
+        flat, build.flat_document(price="99.00"), now.replace(minute=15, second=0), "continue",
+        reason="dearer", source="", actor=proposer, now=now,
+    )  # fmt: skip
+    for row in (flat, proposal):
+        name = row._meta.model_name
+        response = page.get(reverse(f"admin:billing_{name}_compare", args=[row.pk]), follow=True)
+        assert response.context["form"]["other"].value() == f"{name}:{row.pk}"
+    negotiated = proposals.propose(
+        Subscription.objects.get(organization__slug="acme"),
+        {"discounts": [{"code": "all", "percent": "95"}]}, now.replace(minute=15, second=0),
+        "continue", reason="much", source="letter", actor=proposer, now=now,
+    )  # fmt: skip
+    url = reverse("admin:billing_priceproposal_compare", args=[negotiated.pk])
+    assert page.get(url).status_code == 403

@@ -17,7 +17,7 @@ from metering import found, readings
 from metering.readings import FoundEvent
 from metering.usage.correction import Correction
 from tests import build
-from tests.database.test_corrections import send
+from tests.corrections import send
 from tests.meter import Door, apply_all, database, empty_meter, make_event, no_bell
 from tests.web.portal_acme import signed_in, text_of
 

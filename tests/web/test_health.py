@@ -21,6 +21,13 @@ def test_alive_asks_nobody_else(client: Client, django_assert_num_queries: objec
         assert client.get("/healthz").json() == {"status": "alive"}
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_health_is_asked_and_never_told(path: str) -> None:
+    for method in ("POST", "PUT", "DELETE", "TRACE", "QUERY"):
+        answer = Client(enforce_csrf_checks=True).generic(method, path)
+        assert (answer.status_code, answer["Allow"]) == (405, "GET, HEAD")
+
+
 def test_ready_when_a_worker_was_just_seen(client: Client) -> None:
     Heartbeat.objects.create(worker="w1", seen_at=timezone.now())
     answer = client.get("/readyz")

@@ -25,6 +25,7 @@ REQUEST = {
     "occurred_at": "2026-11-18T10:07:30Z",
 }
 DAYS = {"from": "2026-11-01", "to": "2026-12-01"}
+EVENT = {**REQUEST, "id": "e1"}
 CHARGED: dict[str, Any] = {
     **build.flat_document(price="0.001"),
     "allowances": [{"code": "free", "tokens": 10, "models": ["*"], "registers": ["input"]}],
@@ -105,6 +106,12 @@ def test_the_api_and_the_command_answer_the_same_bytes(acme: Organization, tmp_p
     assert (answer.json()["events"], answer.json()["duplicates"]) == (3, 1)
 
 
+def test_null_says_the_same_as_leaving_an_optional_field_out(acme: Organization) -> None:
+    optional = ("occurred_at", "region", "service_class", "thinking", "attributes")
+    body = {**REQUEST, "tariff": CHARGED, **dict.fromkeys(optional)}
+    assert post(acme, "quote", body).json()["exact"] == "0.0015"
+
+
 @pytest.mark.parametrize(
     ("name", "body", "pointer"),
     [
@@ -112,6 +119,8 @@ def test_the_api_and_the_command_answer_the_same_bytes(acme: Organization, tmp_p
         ("quote", [], ""),
         ("quote", {**REQUEST, "usage": {"input": 1.0}}, "/usage/input"),
         ("quote", {**REQUEST, "usage": {"input": True}}, "/usage/input"),
+        ("quote", {**REQUEST, "usage": None}, "/usage"),
+        ("quote", {**REQUEST, "model": None}, "/model"),
         ("quote", {**REQUEST, "cost": 1}, "/cost"),
         ("quote", {**REQUEST, "id": "mine"}, "/id"),
         ("quote", {**REQUEST, "tariff": "nowhere"}, "/tariff"),
@@ -122,6 +131,8 @@ def test_the_api_and_the_command_answer_the_same_bytes(acme: Organization, tmp_p
         ("simulate", {**DAYS, "tariff": CHARGED}, "/events"),
         ("simulate", {**DAYS, "tariff": CHARGED, "events": [], "usage": []}, "/events"),
         ("simulate", {**DAYS, "tariff": CHARGED, "events": [{}]}, "/events/0/id"),
+        *(("simulate", {**DAYS, "tariff": CHARGED, "events": [{**EVENT, name: None}]},
+           f"/events/0/{name}") for name in EVENT),
         ("simulate", {**DAYS, "to": "2027-12-01", "tariff": CHARGED}, "/to"),
         ("simulate", {**DAYS, "to": "2026-11-01", "tariff": CHARGED}, "/to"),
         ("simulate", {**DAYS, "from": "2026-11-01T00:07:00Z", "tariff": CHARGED}, "/from"),

@@ -27,6 +27,7 @@ LEFT_OUT = {
     Verdict.OTHER_CURRENCY: "in another currency",
     Verdict.NO_PRICES: "because the tariff had no prices then",
     Verdict.NOT_TOLD_APART: "because readings do not tell its sizes of requests apart",
+    Verdict.COST_UNKNOWN: "because a cost that is passed on is not known",
 }
 COLUMNS = ("organization", "periods", "old", "new", "difference", "currency", "unpriced")
 
