@@ -59,8 +59,9 @@ def _of_charges(terms: Terms) -> Iterator[str]:
                 yield from _of_demand(charge)
             case Ladder():
                 yield (
-                    f"The ladder {charge.code} needs to know how well held cache was used, which "
-                    "no reading tells: leave it out."
+                    f"The ladder {charge.code} goes by how well held cache was used. Senders say "
+                    "what was read from a cache and written to it, and no reading tells for how "
+                    "long it was held: leave the ladder out, and price cache by its registers."
                 )
             case PassThrough() if terms.currency != costing.CURRENCY:
                 yield (

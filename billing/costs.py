@@ -127,9 +127,17 @@ def price_table(terms: Terms | Mapping[str, object]) -> list[PriceRow]:
     terms = terms if isinstance(terms, Terms) else parse(terms)
     rows = [_allowance_row(allowance) for allowance in terms.allowances]
     for place, component in enumerate(terms.components):
-        everything = "any other model" if place else "any model"
-        rows += component_rows(component, terms, everything)
+        rows += component_rows(component, terms, _everything(component, terms.components[:place]))
     return rows
+
+
+def _everything(component: RateComponent, before: Sequence[RateComponent]) -> str:
+    """What "*" means at a component's place: the rest, where some models were priced before it."""
+    named = (
+        "*" not in one.models and not set(component.registers).isdisjoint(one.registers)
+        for one in before
+    )
+    return "any other model" if "*" in component.models and any(named) else "any model"
 
 
 def _expected(

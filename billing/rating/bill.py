@@ -32,9 +32,9 @@ class Step(NamedTuple):
 
 
 STEPS = (
-    Step(1, "take in, recognise replays, verify", "metering.ingest, billing.rating.event"),
+    Step(1, "take in, recognise replays, verify", "metering.ingest, billing.rating.gathering"),
     Step(2, "validate and estimate; give each quantity its quality", "metering.validation"),
-    Step(3, "split registers into disjoint ones", "metering.validation.leaves"),
+    Step(3, "split registers into disjoint ones", "metering.usage.dialects"),
     Step(4, "find the version by the instant of use", "billing.rating.segments"),
     Step(5, "take the service class actually served", "billing.rating.scope"),
     Step(6, "choose the tier by the whole input", "billing.rating.request_size"),
@@ -147,16 +147,8 @@ def charged(
     return lines[len(rated) :]
 
 
-def load_of(events: Iterable[Event]) -> dict[str, dict[datetime, int]]:
-    """Return each meter's tokens by the minute in which its requests ended."""
-    load: dict[str, dict[datetime, int]] = {}
-    for event in events:
-        add_load(load, event)
-    return load
-
-
 def add_load(load: dict[str, dict[datetime, int]], event: Event) -> None:
-    """Add one event's tokens to the load of its meter."""
+    """Add one event's tokens to its meter's load, in the minute in which the request ended."""
     minute = event.at("request_end").replace(second=0, microsecond=0)
     of_meter = load.setdefault(event.meter, {})
     of_meter[minute] = of_meter.get(minute, 0) + event.tokens

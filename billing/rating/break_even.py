@@ -80,7 +80,7 @@ def _change(change: Crossing, other: str) -> str:
 
 
 def _unchanging(points: Sequence[Point], other: str) -> Iterator[str]:
-    most = times(points[-1].factor)
+    most, other = times(points[-1].factor), f"{other[:1].upper()}{other[1:]}"
     if any(point.difference_minor < 0 for point in points):
         yield f"{other} never costs more, from no usage at all up to {most} the usage."
     if any(point.difference_minor > 0 for point in points):

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 from billing.rating.document import Field
@@ -75,15 +75,6 @@ class Event:
         return tuple(sorted(told))
 
 
-@dataclass(frozen=True, slots=True)
-class Distinct:
-    """Events by identity: each once; replays counted; same identity, other facts set apart."""
-
-    events: list[Event] = field(default_factory=list)
-    duplicates: int = 0
-    conflicts: list[Event] = field(default_factory=list)
-
-
 def is_input(register: str) -> bool:
     """Say whether a register is part of a request's input: plain, cached or written to a cache."""
     if register.endswith(("_hours", "_seconds")):  # a stock that is held, not sent
@@ -102,21 +93,6 @@ def band_of(input_tokens: int, boundaries: Iterable[int]) -> int:
     A boundary belongs to the band below it: 32,000 tokens are not above 32,000.
     """
     return max((size for size in boundaries if size < input_tokens), default=0)
-
-
-def distinct(events: Iterable[Event]) -> Distinct:
-    """Keep the first event of each (source, id). The same again is a replay, and welcome."""
-    first: dict[tuple[str, str], Event] = {}
-    duplicates, conflicts = 0, []
-    for event in events:
-        known = first.setdefault((event.source, event.id), event)
-        if known is event:
-            continue
-        if known == event:
-            duplicates += 1
-        else:
-            conflicts.append(event)
-    return Distinct(list(first.values()), duplicates, conflicts)
 
 
 def read_event(source: Field) -> Event:

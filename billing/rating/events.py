@@ -7,7 +7,7 @@ key. Rating events and rating the readings made of them give the same lines.
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from billing.rating.event import Event, band_of, distinct
+from billing.rating.event import Event, band_of
 from billing.rating.line import RatedLine
 from billing.rating.period import QUARTER, quarter_hour
 from billing.rating.rate import Drained, rate
@@ -15,7 +15,7 @@ from billing.rating.scope import REQUESTS
 from billing.rating.segments import boundaries
 from billing.rating.usage import PricedTerms, Usage
 
-__all__ = ["Event", "band_of", "distinct", "rate_events", "usage_of"]
+__all__ = ["Event", "band_of", "rate_events", "usage_of"]
 
 
 def usage_of(events: Iterable[Event], stretches: Sequence[PricedTerms]) -> list[Usage]:

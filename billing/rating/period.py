@@ -18,6 +18,8 @@ def utc(moment: datetime) -> datetime:
     Two moments in one local zone compare by their wall clocks, and in the hour that a clock
     repeats that is the wrong answer. In UTC there is no such hour.
     """
+    if moment.tzinfo is UTC:  # as nearly all are
+        return moment
     if moment.utcoffset() is None:
         raise ValueError(f"{moment!r} has no time zone; pass an aware datetime")
     return moment.astimezone(UTC)

@@ -1,10 +1,9 @@
 """What the price shapes have in common. One shape per file; a new one joins SHAPES in tariff.py."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import ClassVar, Protocol, Self
+from typing import ClassVar, NamedTuple, Protocol, Self
 
 from billing.rating.document import PRICE_DECIMALS_MAX, Field
 
@@ -13,8 +12,7 @@ from billing.rating.document import PRICE_DECIMALS_MAX, Field
 PER_ALLOWED = tuple(10**power for power in range(7))
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(NamedTuple):
     """Where in the billing period a quantity stands: all a shape may look at besides it."""
 
     used: int  # what the component has priced in this period before
@@ -24,8 +22,7 @@ class Position:
     moment: datetime | None = None  # the start of the segment
 
 
-@dataclass(frozen=True, slots=True)
-class Portion:
+class Portion(NamedTuple):
     """A part of a quantity and the price it pays. bucket "" and step 0 where they do not matter.
 
     With a register of its own it is no part of the quantity, but something counted besides it.

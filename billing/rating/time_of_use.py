@@ -1,7 +1,7 @@
 """Time of use: each unit pays the price of the bucket it was used in."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import ClassVar, Self
 
@@ -20,10 +20,12 @@ class TimeOfUse:
 
     prices: tuple[tuple[str, Decimal], ...]  # (bucket, price), each bucket once
     per: int = 1_000_000
+    _of: Mapping[str, Decimal] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # PostgreSQL reorders the names of a JSON object, so their order must say nothing.
         object.__setattr__(self, "prices", tuple(sorted(self.prices)))
+        object.__setattr__(self, "_of", dict(self.prices))
         check_per(self.per)
         buckets = [bucket for bucket, _ in self.prices]
         if not buckets or len(set(buckets)) < len(buckets):
@@ -49,8 +51,7 @@ class TimeOfUse:
 
     def pour(self, quantity: int, at: Position) -> list[Portion]:
         """Pay the bucket's price; of "peak+critical" the sum of both."""
-        of = dict(self.prices)
-        price = of.get(at.bucket) or total(of[bucket] for bucket in at.bucket.split("+"))
+        price = self._of.get(at.bucket) or total(self._of[one] for one in at.bucket.split("+"))
         return [Portion(quantity, price, bucket=at.bucket)]
 
     def explain(self, portion: Portion) -> dict[str, object]:

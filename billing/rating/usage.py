@@ -29,7 +29,8 @@ class Usage:
     def __post_init__(self) -> None:
         object.__setattr__(self, "start", utc(self.start))
         object.__setattr__(self, "end", utc(self.end))
-        object.__setattr__(self, "attributes", tuple(sorted(set(self.attributes))))
+        if self.attributes:
+            object.__setattr__(self, "attributes", tuple(sorted(set(self.attributes))))
         for name, number in (("quantity", self.quantity), ("input_band", self.input_band)):
             if type(number) is not int or number < 0:
                 raise ValueError(f"a {name} must be a whole number from 0, not {number!r}")

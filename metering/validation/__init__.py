@@ -1,1 +1,1 @@
-"""Rules on meter data: plausible, estimated, disjoint, sealed. Values in, values out."""
+"""Rules on meter data: plausible, estimated, sealed. Values in, values out."""

@@ -106,6 +106,14 @@ def test_a_price_table_says_steps_in_whole_tokens_and_what_is_free() -> None:
     assert rows[-1].models == "any other model"
 
 
+def test_any_other_model_is_said_only_where_some_were_priced_before() -> None:
+    def models(code: str) -> list[str]:
+        return [row.models for row in costs.price_table(PRESETS[code].versions[0].document)]
+
+    assert models("flat-usd") == ["any model", "any model"]
+    assert models("standard-usd").count("any other model") == 4
+
+
 def test_a_price_table_says_peak_hours_in_the_calendars_own_zone() -> None:
     catalog.ensure_presets(SEPTEMBER)
     version = catalog.version_at(Tariff.objects.get(code="deepseek-tou-usd"), OCTOBER)

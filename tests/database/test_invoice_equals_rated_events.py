@@ -23,7 +23,7 @@ from billing.drafting import billed
 from billing.feeds.listing import Listed, ListedModel, Listing
 from billing.lines import rated
 from billing.models import Invoice, ProviderCost, Subscription
-from billing.rating.bill import charged, load_of
+from billing.rating.bill import add_load, charged
 from billing.rating.charge import Facts, UpstreamCost
 from billing.rating.event import Event
 from billing.rating.events import rate_events
@@ -205,10 +205,13 @@ class Oracle:
         ]
 
     def _facts(self, period: Period, inside: list[Event], spent_minor: int) -> Facts:
+        load: dict[str, dict[datetime, int]] = {}
+        for event in inside:
+            add_load(load, event)
         return Facts(
             zone=ZoneInfo("UTC"),
             whole=period,
-            load=load_of(inside),
+            load=load,
             provider_costs=self._costs(period, inside),
             requests=len(inside),
             spent_before_minor={"pair": spent_minor},

@@ -16,7 +16,7 @@ from billing import invoicing, what_if
 from billing.catalog import TariffRefused
 from billing.comparisons import Verdict
 from billing.models import Invoice, Subscription, Tariff
-from billing.what_if import Alternative, Answer
+from billing.what_if import Alternative, Answer, Sides
 from tests import build
 
 pytestmark = pytest.mark.django_db
@@ -111,6 +111,22 @@ def test_usage_without_a_price_is_said_and_not_called_cheap(
     build.make_reading(organization=acme, starts_at=NOON, quantity=7, model="other")
     (one,) = ask(Alternative(PEAKS), now, organization=acme).compared
     assert one.unpriced == 7
+
+
+def test_a_peak_grows_with_the_usage_that_made_it(
+    flat: Tariff, acme: Organization, now: datetime
+) -> None:
+    """A break-even chart of demand: twice the load of a quarter-hour is twice its peak."""
+    demand = {"code": "peak", "kind": "demand", "price": "10.00", "window_minutes": 15}
+    other = Alternative({**PEAKS, "charges": [demand]})
+    siblings = list(Subscription.objects.filter(organization=acme))
+    found = what_if.sides(siblings, other, DAYS[0], date(2026, 10, 1), now)
+    assert isinstance(found, Sides)
+    alone = [point.new_minor - 200 * point.factor for point in found.points()]
+    assert alone[2] == 266_667  # cents: 4 M in a quarter-hour are 266,667 a minute, $10 a thousand
+    assert [point.old_minor for point in found.points()][2:5:2] == [400, 800]
+    assert alone[4] == 533_333
+    assert alone[0] == 0
 
 
 def test_another_currency_is_left_out_by_name(flat: Tariff, now: datetime) -> None:

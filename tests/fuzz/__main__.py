@@ -1,8 +1,11 @@
 """`python -m tests.fuzz [--seconds N] [--seed N] [--target NAME]`: mutate until the time is up.
 
 Time is the processor's, shared evenly by the targets. Each failure is printed with the bytes that
-cause it; the same seed finds it again. The mutations are our own and blind: atheris, led by
-coverage and has wheels for Linux, could drive the same targets and does not yet.
+cause it; the same seed finds it again. The mutations are our own and blind: atheris,
+led by coverage, has no wheels for Python 3.11 any more.
+
+With `--door localhost:8001 --key kt_...` whole requests are sent to a door that runs instead, until
+as many seconds of the clock are over.
 """
 
 from __future__ import annotations
@@ -14,7 +17,10 @@ import time
 import traceback
 
 from tests.fuzz.mutate import Failure, run
+from tests.fuzz.requests import EVENTS, TRACES, storm
 from tests.fuzz.targets import TARGETS
+
+ROUND = 200  # requests of one kind
 
 
 def main() -> int:
@@ -23,7 +29,11 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=600)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--target")
+    parser.add_argument("--door", help="where an ingestion process answers: HOST:PORT")
+    parser.add_argument("--key", help="with the scope ingest, for --door")
     asked = parser.parse_args()
+    if asked.door:
+        return _at_the_door(asked.door, asked.key, asked.seed, asked.seconds)
     targets = [one for one in TARGETS if asked.target in (None, one.name)]
     failures: list[Failure] = []
     for target in targets:
@@ -38,6 +48,18 @@ def main() -> int:
         print(f"\n{failure.target}: {failure.body!r}")
         traceback.print_exception(failure.error)
     return 1 if failures else 0
+
+
+def _at_the_door(door: str, key: str, seed: int, seconds: int) -> int:
+    """Whole requests; the first wrong answer ends it with an error that holds what was sent."""
+    host, _, port = door.rpartition(":")
+    rng, until, sent, accepted = random.Random(seed), time.monotonic() + seconds, 0, 0
+    while time.monotonic() < until:
+        for kind in (EVENTS, TRACES):
+            accepted += storm(kind, (host, int(port)), key, rng, ROUND)
+            sent += ROUND
+    print(f"{sent:,} requests, {accepted:,} events accepted, no wrong answer")
+    return 0
 
 
 if __name__ == "__main__":

@@ -154,6 +154,7 @@ def _protobuf() -> bytes:
     return found.SerializeToString()
 
 
+PROTOBUF = _protobuf()
 _BINARY = (
     b"id: evt-1\nsource: gw\ntime: 2026-11-18T10:07:30Z\n\n" + b'{"model":"m","usage":{"input":1}}'
 )
@@ -169,7 +170,7 @@ TARGETS: tuple[Target, ...] = (
     Target("cloudevent", lambda body: _cloudevents(body, batch=False), seeds.BODIES["cloudevent"]),
     Target("binary", _binary, [_BINARY]),
     Target("otlp-json", lambda body: _otlp(body, as_json=True), [seeds.OTLP]),
-    Target("otlp-protobuf", lambda body: _otlp(body, as_json=False), [_protobuf()]),
+    Target("otlp-protobuf", lambda body: _otlp(body, as_json=False), [PROTOBUF]),
     Target("gzip", lambda body: _inflate(body, "gzip"), seeds.PACKED["gzip"]),
     Target("zstd", lambda body: _inflate(body, "zstd"), seeds.PACKED["zstd"]),
     Target("time", _time, seeds.TIMES),

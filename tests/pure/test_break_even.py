@@ -70,8 +70,8 @@ def test_words_say_where_and_which_way() -> None:
 @pytest.mark.parametrize(
     ("differences", "sentence"),
     [
-        ((0, -1, -2), "house never costs more, from no usage at all up to 1x the usage."),
-        ((0, 0, 2), "house never costs less, from no usage at all up to 1x the usage."),
+        ((0, -1, -2), "House never costs more, from no usage at all up to 1x the usage."),
+        ((0, 0, 2), "House never costs less, from no usage at all up to 1x the usage."),
         ((0, 0, 0), "Both cost the same, from no usage at all up to 1x the usage."),
     ],
 )

@@ -1,7 +1,7 @@
 """Worked cases of charges: capacity, demand, fees, minimum, commitment, ladder."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from billing.rating.bill import STEPS, bill, bill_events, load_of
+from billing.rating.bill import STEPS, add_load, bill, bill_events
 from billing.rating.capacity import Capacity, Coefficients, Taken, normalised, units_needed
 from billing.rating.charge import Basis, Facts
 from billing.rating.demand import Contract, Demand, added, coincident, peak
@@ -252,9 +252,10 @@ def test_a_providers_cost_is_passed_on_with_a_markup() -> None:
 def test_load_counts_tokens_in_the_minute_a_request_ended() -> None:
     first = Event("a", at("2026-09-24T12:00:59"), "m", {"input": 10, "output": 5}, meter="k")
     second = replace(first, id="b", ended_at=at("2026-09-24T12:01:10"))
-    assert load_of([first, second]) == {
-        "k": {at("2026-09-24T12:00"): 15, at("2026-09-24T12:01"): 15}
-    }
+    load: dict[str, dict[datetime, int]] = {}
+    for event in (first, second):
+        add_load(load, event)
+    assert load == {"k": {at("2026-09-24T12:00"): 15, at("2026-09-24T12:01"): 15}}
 
 
 def test_the_sixteen_steps_are_counted() -> None:

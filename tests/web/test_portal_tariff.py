@@ -6,6 +6,8 @@ import copy
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from accounts.models import Organization, User
 from billing import catalog, negotiations, quoting
@@ -314,3 +316,27 @@ def test_the_page_and_the_api_answer_alike(
         (line.key[1:], line.quantity) for line in quoted.bill.lines
     ]
     assert result.amount == money.total(line.amount for line in quoted.bill.lines)
+
+
+def test_the_page_asks_no_more_for_more_versions(alice: User, tariff: Tariff) -> None:
+    client, (subscription,) = signed_in(alice), tariff.subscriptions.all()
+
+    def publish(month: int) -> None:
+        document = copy.deepcopy(DOCUMENT)
+        document["components"][2]["price"] = f"{month}.5"  # type: ignore[index]
+        start = datetime(2027, month, 1, tzinfo=UTC)
+        catalog.add_version(tariff, document, start, NOW)
+        discount = {"discounts": [{"code": "out", "percent": f"{month}"}]}
+        negotiations.agree(subscription, discount, start, NOW, reference="x")
+
+    def questions() -> int:
+        with CaptureQueriesContext(connection) as asked:
+            assert client.get(TARIFF).status_code == 200
+        return len(asked)
+
+    publish(1)
+    questions()  # fills the caches
+    few = questions()
+    for month in range(2, 7):
+        publish(month)
+    assert questions() == few
