@@ -22,7 +22,7 @@ from billing.earlier import PeriodOf, may_have_changed
 from billing.explaining import explain
 from billing.models import Invoice, Subscription
 from billing.rating.period import Period
-from billing.waiting import CostUnknown, NotToldApart, NotYet
+from billing.waiting import CostUnknown, NotYet
 from metering import readings
 
 __all__ = [
@@ -117,9 +117,8 @@ def waiting_for(subscription: Subscription, now: datetime) -> str | None:
 
 def _why_not_yet(periods: Sequence[PeriodOf]) -> str | None:
     """Why no document of these periods can be made; closing finds it while it drafts."""
-    last = max(period.end for _, period in periods)
-    if readings.is_being_told_apart(periods[0][0].organization_id, last):
-        return str(NotToldApart())
+    if unsettled := pricing.unsettled_readings(periods):
+        return str(unsettled)
     if not any(map(passing_on.is_asked_for, negotiations.terms_in_each(periods))):
         return None
     unknown = {one for metered in pricing.meter(periods) for one in metered.unknown_costs}

@@ -33,7 +33,7 @@ from billing.rating.rate import (
     shares,
 )
 from billing.rating.scope import REQUESTS
-from billing.waiting import CostUnknown, NotToldApart, Unknown
+from billing.waiting import CostUnknown, NotTakenOut, NotToldApart, NotYet, Unknown
 from metering import readings
 
 ONCE = Fraction(1)  # what was used, no more and no less
@@ -202,11 +202,18 @@ def lines_of(periods: Sequence[PeriodOf]) -> list[list[RatedLine]]:
     lines = chain.lines()
     if unknown := chain.unknown_costs:
         raise CostUnknown(unknown)
-    last = max(period.end for _, period in periods)
     # Asked last: whoever has seen new prices sees what is summed anew for them.
-    if readings.is_being_told_apart(periods[0][0].organization_id, last):
-        raise NotToldApart
+    if unsettled := unsettled_readings(periods):
+        raise unsettled
     return lines
+
+
+def unsettled_readings(periods: Sequence[PeriodOf]) -> NotYet | None:
+    """What is on its way within the readings that an organization's periods are rated by."""
+    organization_id = periods[0][0].organization_id
+    if readings.is_being_told_apart(organization_id, max(period.end for _, period in periods)):
+        return NotToldApart()
+    return NotTakenOut() if readings.is_being_taken_out(organization_id) else None
 
 
 def lines_as_known(periods: Sequence[PeriodOf]) -> list[list[RatedLine]]:

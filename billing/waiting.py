@@ -27,3 +27,10 @@ class NotToldApart(NotYet):
 
     def __init__(self) -> None:
         super().__init__("readings that are summed anew, for prices by the size of each request")
+
+
+class NotTakenOut(NotYet):
+    """A backfill was reverted, and the readings still have some of it."""
+
+    def __init__(self) -> None:
+        super().__init__("a reverted backfill that is still leaving the readings")

@@ -32,6 +32,7 @@ from metering.retelling import is_being_told_apart as is_being_told_apart
 from metering.retelling import needs_telling as needs_telling
 from metering.retelling import tell_apart as tell_apart
 from metering.retelling import tells_apart as tells_apart
+from metering.reverting import is_being_taken_out as is_being_taken_out
 from metering.taken_back import Corrections as Corrections
 from metering.taken_back import voids_of as voids_of
 from metering.tallies import Tally as Tally

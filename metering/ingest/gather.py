@@ -57,7 +57,8 @@ class Gatherer:
             if self._closed or not self._turns.put(unit.caller.organization_id, unit):
                 detail = "More events wait than can be stored soon, so this one was not taken."
                 raise Refusal(Problem("temporarily_unavailable", detail))
-            self._some.notify()
+            if len(self._turns) == 1:  # the committer waits only where nobody else does
+                self._some.notify()
 
     def close(self) -> None:
         """Commit what waits, and end."""
@@ -84,9 +85,9 @@ def form(turns: Turns[Unit]) -> list[Unit]:
     repeating: list[Unit] = []
     seen: set[tuple[int, str, str]] = set()
     while len(group) < GROUP_MAX and (unit := turns.take()) is not None:
-        own = set(unit.identities())
+        own = unit.identities()
         if seen.isdisjoint(own):
-            seen |= own
+            seen.update(own)
             group.append(unit)
         else:
             repeating.append(unit)
@@ -168,7 +169,8 @@ def _answer(connection: Connection[Any], batches: Iterable[Batch], deliver: Deli
             units += batch.units
     if any(batch.opened for batch in batches):
         doorbell.ring()
-    _hand_over([unit for unit in units if _is_good(unit)], deliver)
+    new = {id(unit) for batch in batches if batch.opened for unit in batch.units}
+    _hand_over([unit for unit in units if id(unit) in new or _is_good(unit)], deliver)
     for unit in units:
         if not unit.delivered:
             assert unit.taken is not None

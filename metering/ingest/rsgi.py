@@ -119,6 +119,7 @@ class Application:
 
     def __init__(self) -> None:
         self._bodies_bytes = 0
+        self._asking: dict[str, asyncio.Future[None]] = {}  # by what a request is signed with
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         _allow_open_files()
@@ -150,9 +151,18 @@ class Application:
 
     async def _admit(self, asked: Request) -> Admitted | Answer:
         """Here where memory knows who signs, on a thread where the database is to be asked."""
+        signed = asked.headers.get("authorization") or ""
+        if (asking := self._asking.get(signed)) is not None and not door.knows(asked):
+            await asyncio.wait([asking])  # one lookup does for all who sign alike
         if door.knows(asked):
             return door.admit(asked)
-        return await self._lookups.run(0, lambda: door.admit(asked))
+        done = self._asking[signed] = asyncio.get_running_loop().create_future()
+        try:
+            return await self._lookups.run(0, lambda: door.admit(asked))
+        finally:
+            done.set_result(None)
+            if self._asking.get(signed) is done:
+                del self._asking[signed]
 
     async def _answer(self, admitted: Admitted, exchange: Exchange, request_id: str) -> Answer:
         length = admitted.length

@@ -139,10 +139,13 @@ class Batch:
     def tell(self) -> None:
         """Give every request the verdicts on its own events."""
         if self.opened is not None:
+            alike: dict[int, Taken] = {}
             for unit in self.units:
                 assert unit.arrived is not None
-                verdicts = all_accepted(len(unit.arrived.wires))
-                unit.taken = Taken(verdicts, self.opened.batch_id, news=True)
+                count = len(unit.arrived.wires)
+                if count not in alike:
+                    alike[count] = Taken(all_accepted(count), self.opened.batch_id, news=True)
+                unit.taken = alike[count]
             return
         assert self.stored is not None
         outcomes = iter(self.stored.outcomes)

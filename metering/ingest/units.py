@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -39,13 +39,11 @@ class Unit:
     error: Exception | None = None
     delivered: bool = False
 
-    def identities(self) -> Iterable[tuple[int, str, str]]:
+    def identities(self) -> list[tuple[int, str, str]]:
         """What may not stand twice in one group."""
         organization_id = self.caller.organization_id
         events = self.arrived.wires if self.arrived else self.read().events
-        for event in events:
-            assert isinstance(event, UsageEvent | Wire)
-            yield organization_id, event.source, event.id
+        return [(organization_id, event.source, event.id) for event in events]  # type: ignore[union-attr]
 
     def read(self) -> Sent:
         """Its events, read by itself unless they were read before; or a Refusal."""

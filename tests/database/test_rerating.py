@@ -11,7 +11,7 @@ from django.db import IntegrityError, OperationalError, connection, transaction
 from accounts.models import AuditEntry, Organization, User
 from billing import catalog, invoicing, notes, rerating
 from billing.models import Invoice, ReratingItem, ReratingJob, Subscription, Tariff
-from billing.waiting import NotToldApart
+from billing.waiting import NotTakenOut, NotToldApart, NotYet
 from metering import readings
 from tests import build
 
@@ -391,13 +391,26 @@ def raises(error: Exception) -> Callable[..., None]:
     return step
 
 
-def test_readings_that_are_summed_anew_are_waited_for(
-    acme_billed: Subscription, tariff: Tariff, dana: User, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("asked", "answer", "reason"),
+    [
+        ("is_being_told_apart", lambda _, before: before == OCTOBER, NotToldApart()),
+        ("is_being_taken_out", lambda _: True, NotTakenOut()),
+    ],
+)
+def test_readings_that_are_summed_anew_or_left_are_waited_for(
+    acme_billed: Subscription,
+    tariff: Tariff,
+    dana: User,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: str,
+    answer: Callable[..., bool],
+    reason: NotYet,
 ) -> None:
     correct(tariff, "0.75")
     job = compared(dana)
-    monkeypatch.setattr(readings, "is_being_told_apart", lambda _, before: before == OCTOBER)
-    waits = f"It waits for {NotToldApart()}. Start another once that is done."
+    monkeypatch.setattr(readings, asked, answer)
+    waits = f"It waits for {reason}. Start another once that is done."
     assert compared(dana).items.get().failure == waits
     item = approved(job, dana).items.get()
     assert (item.state, item.failure) == (Item.FAILED, waits)

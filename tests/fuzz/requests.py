@@ -156,7 +156,9 @@ def asked(address: tuple[str, int], raw: Raw) -> list[Answer]:
                 said += more
                 if (found := answers(said)) and not raw.is_cut:
                     return found
-        except ConnectionError:  # closed while we were still talking; what was said counts
+        except TimeoutError:  # no answer is a finding
+            raise
+        except OSError:  # closed while we were still talking; what was said counts
             pass
     return answers(said)
 
@@ -212,10 +214,12 @@ def _accepted(one: Answer) -> int:
     return int(told["accepted"])
 
 
-def storm(kind: Kind, address: tuple[str, int], key: str, rng: random.Random, count: int) -> int:
-    """So many requests, a few at a time; how many events were accepted. The first wrong answer ends
-    it, with the bytes that were sent."""
-    raws = [made(kind, rng, number, key) for number in range(count)]
+def storm(
+    kind: Kind, address: tuple[str, int], key: str, rng: random.Random, numbers: Iterable[int]
+) -> int:
+    """A request of each number, a few at a time; how many events were accepted. The first wrong
+    answer ends it, with the bytes that were sent."""
+    raws = [made(kind, rng, number, key) for number in numbers]
 
     def accepted(raw: Raw) -> int:
         try:

@@ -13,6 +13,7 @@ from django.db import connection
 from accounts.models import Organization
 from billing import catalog, invoicing
 from billing.models import Invoice, Subscription
+from billing.waiting import NotTakenOut
 from metering import backfills, readings, rejections
 from metering.models import Rejection
 from metering.rejections import Which
@@ -111,6 +112,19 @@ def test_a_backfill_of_closed_months_is_billed_at_their_prices_and_given_back_wh
     assert [row for row in dump() if row in between] == between
     (january,) = close(subscription, FEBRUARY)
     assert lines(january) == []
+
+
+def test_no_period_closes_while_a_reverted_backfill_leaves_the_readings(
+    database: Database, acme: Organization, subscription: Subscription, billed: list[Invoice]
+) -> None:
+    late = [used("a", JULY + timedelta(days=3), 500_000)]
+    number = backfilled(database, acme, late, NOVEMBER + timedelta(days=17))
+    backfills.revert(acme, number, now=NOVEMBER + timedelta(days=25))
+    assert close(subscription, DECEMBER) == []
+    assert invoicing.waiting_for(subscription, DECEMBER) == str(NotTakenOut())
+    apply_all()
+    (november,) = close(subscription, DECEMBER)
+    assert lines(november) == []
 
 
 def test_a_void_of_one_event_of_a_closed_month_gives_it_back(

@@ -1,4 +1,4 @@
-"""The door's few threads: whoever gives up waiting takes none with him."""
+"""The door's few threads: whoever gives up waiting takes none with him; nobody asks them twice."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from metering.ingest import rsgi
+from metering.ingest.request import Request
 from metering.ingest.rsgi import Threads
 
 WITHIN_S = 20
@@ -81,3 +83,36 @@ def test_a_request_that_gives_up_when_its_turn_has_come_hands_the_thread_on() ->
         threads.close()
 
     ran(story())
+
+
+def test_who_signs_alike_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else all that come while one lookup takes its time would queue up for more of the same."""
+    known: set[str] = set()
+    looked_up: list[str] = []
+    held = threading.Event()
+
+    def admit(asked: Request) -> str:
+        signed = asked.headers["authorization"]
+        if signed not in known:
+            looked_up.append(signed)
+            held.wait(20)
+            known.add(signed)
+        return signed
+
+    monkeypatch.setattr(rsgi.door, "knows", lambda asked: asked.headers["authorization"] in known)
+    monkeypatch.setattr(rsgi.door, "admit", admit)
+
+    async def all_at_once() -> list[object]:
+        application = rsgi.Application()
+        application._lookups = Threads(2, "lookup")
+        asked = [Request("POST", "/", "", {"authorization": f"Bearer {n % 2}"}) for n in range(400)]
+        going = [asyncio.ensure_future(application._admit(one)) for one in asked]
+        await asyncio.sleep(0)
+        held.set()
+        try:
+            return list(await asyncio.gather(*going))
+        finally:
+            application._lookups.close()
+
+    assert asyncio.run(all_at_once()) == [f"Bearer {n % 2}" for n in range(400)]
+    assert sorted(looked_up) == ["Bearer 0", "Bearer 1"]
