@@ -279,7 +279,8 @@ class InvoiceLine(models.Model):
     """One rated line, rounded once. `usage_*` are the billing period the usage belongs to: a line
     for late usage of an earlier period stands on a later invoice."""
 
-    invoice = models.ForeignKey(Invoice, models.CASCADE, related_name="lines")
+    # `line_position_once` begins with it, so it needs no index of its own.
+    invoice = models.ForeignKey(Invoice, models.CASCADE, related_name="lines", db_index=False)
     position = models.PositiveIntegerField()
     usage_start = models.DateTimeField()
     usage_end = models.DateTimeField()

@@ -1,7 +1,7 @@
 """Sizes of requests that prices ask for: readings are made to tell them apart when prices are set.
 
 Terms are published at once; what readings of the time since do not tell yet is summed anew from
-events (`metering.retelling`), and no period it falls into closes before that is done.
+events (`metering.reaggregation`), and no period it falls into closes before that is done.
 """
 
 from __future__ import annotations

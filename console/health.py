@@ -12,10 +12,10 @@ from django.db.models.functions import Now
 from accounts.models import Organization
 from billing import invoicing
 from billing.models import Invoice, Subscription
-from metering import readings, rejections, retelling
+from metering import readings, reaggregation, rejections
 from metering.models import Heartbeat, IngestBatch
 from metering.readings import Freshness
-from metering.retelling import Progress
+from metering.reaggregation import Progress
 
 HEARTBEAT_AGE_MAX = timedelta(seconds=30)
 LAG_MAX_S = 60  # readings are made every few seconds; a minute behind, somebody should look
@@ -162,9 +162,9 @@ def open_batches(state: str) -> list[tuple[IngestBatch, Organization | None]]:
     return [(batch, owners.get(batch.organization_id)) for batch in shown]
 
 
-def retellings() -> list[tuple[Progress, Organization | None]]:
+def reaggregations() -> list[tuple[Progress, Organization | None]]:
     """Readings that are summed anew, those that fail first, and whose they are."""
-    shown = retelling.progress(SHOWN_MAX)
+    shown = reaggregation.progress(SHOWN_MAX)
     owners = Organization.objects.in_bulk({one.organization_id for one in shown})
     return [(one, owners.get(one.organization_id)) for one in shown]
 

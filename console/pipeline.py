@@ -20,7 +20,7 @@ from accounts.refusals import Refusal
 from console import health
 from console.entrance import may_act, staff_only
 from console.steps import ask
-from metering import retelling, reverting, rollup
+from metering import reaggregation, reverting, rollup
 from metering.models import IngestBatch
 
 
@@ -38,7 +38,7 @@ def pipeline(request: HttpRequest) -> HttpResponse:
         "attempts_max": rollup.ATTEMPTS_MAX,
         "full_quarantines": health.full_quarantines(timezone.now()),
         "partitions": health.partitions(),
-        "retellings": health.retellings(),
+        "reaggregations": health.reaggregations(),
         "may_act": may_act(request),
     }
     return render(request, "console/pipeline.html", context)
@@ -97,12 +97,12 @@ def retry_revert(request: HttpRequest, organization_id: int, batch_id: int) -> H
 
 @require_http_methods(["GET", "POST"])
 @staff_only
-def retry_retelling(request: HttpRequest, organization_id: int, task_id: int) -> HttpResponse:
+def retry_reaggregation(request: HttpRequest, organization_id: int, task_id: int) -> HttpResponse:
     """Go on with a re-aggregation that is stuck."""
     organization = get_object_or_404(Organization, pk=organization_id)
 
     def do(values: dict[str, Any], actor: User, now: object) -> str:
-        if not retelling.retry(organization_id, task_id):
+        if not reaggregation.retry(organization_id, task_id):
             raise Refusal("", "It is not stuck: somebody put it back before, or it is done.")
         audit.record(
             "readings.retried", subject=str(organization), organization=organization, actor=actor

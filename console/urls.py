@@ -36,8 +36,8 @@ urlpatterns = [
     ),
     path(
         "pipeline/<int:organization_id>/anew/<int:task_id>/retry/",
-        pipeline.retry_retelling,
-        name="retry-retelling",
+        pipeline.retry_reaggregation,
+        name="retry-reaggregation",
     ),
     path("tariffs/<int:tariff_id>/publish/", publishing.publish, name="publish"),
     path("subscriptions/<int:subscription_id>/negotiate/", publishing.negotiate, name="negotiate"),

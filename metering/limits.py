@@ -2,7 +2,7 @@
 
 A set never changes once it is there. Which is the newest is asked of the database each time, under
 the lock of the organization whose readings are written, so no batch is told apart by a set that a
-re-aggregation believes to be behind it (`metering.retelling`).
+re-aggregation believes to be behind it (`metering.reaggregation`).
 """
 
 from __future__ import annotations

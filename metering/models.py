@@ -247,7 +247,7 @@ class QuarantineDay(models.Model):
         db_table = "metering_quarantineday"
 
 
-class Retelling(models.Model):
+class Reaggregation(models.Model):
     """An organization's usage since an instant, to be told apart by a larger set of limits."""
 
     pk = models.CompositePrimaryKey("organization_id", "id")
@@ -265,7 +265,7 @@ class Retelling(models.Model):
 
     class Meta:
         managed = False
-        db_table = "metering_retelling"
+        db_table = "metering_reaggregation"
 
 
 class Heartbeat(models.Model):

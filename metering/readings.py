@@ -28,10 +28,10 @@ from metering.found import event_page as event_page
 from metering.limits import INPUT_LIMITS_MAX as INPUT_LIMITS_MAX
 from metering.quarters import reading_of as reading_of
 from metering.quarters import stand_still as stand_still
-from metering.retelling import is_being_told_apart as is_being_told_apart
-from metering.retelling import needs_telling as needs_telling
-from metering.retelling import tell_apart as tell_apart
-from metering.retelling import tells_apart as tells_apart
+from metering.reaggregation import is_being_told_apart as is_being_told_apart
+from metering.reaggregation import needs_telling as needs_telling
+from metering.reaggregation import tell_apart as tell_apart
+from metering.reaggregation import tells_apart as tells_apart
 from metering.reverting import is_being_taken_out as is_being_taken_out
 from metering.taken_back import Corrections as Corrections
 from metering.taken_back import voids_of as voids_of

@@ -10,7 +10,7 @@ from celery import shared_task
 from django.db import connection, transaction
 from django.utils import timezone
 
-from metering import partitions, rejections, retelling, reverting, rollup
+from metering import partitions, reaggregation, rejections, reverting, rollup
 from metering.models import Heartbeat
 
 BUSY_S = 20.0  # then let others have the worker; whatever is left is found by the next ring
@@ -29,7 +29,7 @@ def apply_pending_batches() -> None:
 
 def _take_turns() -> bool:
     """One step of each kind: no queue makes another wait for its end. False: nothing was left."""
-    return any([rollup.apply_pending(), reverting.apply_reverts(), retelling.step()])
+    return any([rollup.apply_pending(), reverting.apply_reverts(), reaggregation.step()])
 
 
 @shared_task

@@ -13,7 +13,7 @@ import pytest
 from django.db import connection
 
 from accounts.models import ApiKey, Organization
-from metering import names, retelling, reverting, rollup, segments, store
+from metering import names, reaggregation, reverting, rollup, segments, store
 from metering.ingest import app, doorbell, pool
 from metering.ingest import door as the_door
 from metering.segments import Columns
@@ -155,7 +155,7 @@ TABLES = (
     "metering_reading, metering_readinghour, metering_ratingkey, metering_segment,"
     " metering_identity, metering_attribution, metering_source, metering_ingestbatch,"
     " metering_rejection, metering_void, metering_backfill, metering_reach, metering_quarantineday,"
-    " metering_retelling"
+    " metering_reaggregation"
 )
 
 
@@ -194,7 +194,7 @@ def connect() -> psycopg.Connection[Any]:
 
 def apply_all() -> None:
     """Run the roll-up until nothing is open."""
-    while rollup.apply_pending() or reverting.apply_reverts() or retelling.step():
+    while rollup.apply_pending() or reverting.apply_reverts() or reaggregation.step():
         pass
 
 

@@ -47,10 +47,10 @@ INSERT INTO metering_inputlimits (version, limits, reason) VALUES (1, '{
 -- The set by which a batch's events are told apart in the readings, once they are in them.
 ALTER TABLE metering_ingestbatch ADD limits_version smallint NOT NULL DEFAULT 1;
 
-CREATE SEQUENCE metering_retelling_id_seq;
-CREATE TABLE metering_retelling (
+CREATE SEQUENCE metering_reaggregation_id_seq;
+CREATE TABLE metering_reaggregation (
     organization_id bigint      NOT NULL,
-    id              bigint      NOT NULL DEFAULT nextval('metering_retelling_id_seq'),
+    id              bigint      NOT NULL DEFAULT nextval('metering_reaggregation_id_seq'),
     version         smallint    NOT NULL,
     starts_at       timestamptz NOT NULL,
     asked_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -62,12 +62,12 @@ CREATE TABLE metering_retelling (
     finished_at     timestamptz,
     PRIMARY KEY (organization_id, id)
 );
-CREATE INDEX metering_retelling_open ON metering_retelling (organization_id, starts_at)
+CREATE INDEX metering_reaggregation_open ON metering_reaggregation (organization_id, starts_at)
     WHERE finished_at IS NULL;
 """
 DROP = """
-DROP TABLE metering_retelling;
-DROP SEQUENCE metering_retelling_id_seq;
+DROP TABLE metering_reaggregation;
+DROP SEQUENCE metering_reaggregation_id_seq;
 ALTER TABLE metering_ingestbatch DROP limits_version;
 DROP TABLE metering_inputlimits;
 DROP FUNCTION metering_limits_only_grow();
@@ -80,7 +80,7 @@ class Migration(migrations.Migration):
         migrations.RunSQL(CREATE, DROP),
         migrations.AddField("ingestbatch", "limits_version", models.SmallIntegerField(db_default=1)),
         migrations.CreateModel(
-            name="Retelling",
+            name="Reaggregation",
             fields=[
                 ("pk", models.CompositePrimaryKey("organization_id", "id", blank=True, editable=False, primary_key=True, serialize=False)),
                 ("organization_id", models.BigIntegerField()),
@@ -95,6 +95,6 @@ class Migration(migrations.Migration):
                 ("last_error", models.TextField()),
                 ("finished_at", models.DateTimeField(null=True)),
             ],
-            options={"db_table": "metering_retelling", "managed": False},
+            options={"db_table": "metering_reaggregation", "managed": False},
         ),
     ]

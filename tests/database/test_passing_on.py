@@ -16,7 +16,7 @@ from billing import catalog, costs, invoicing, upstream, what_if
 from billing.comparisons import Verdict
 from billing.feeds.listing import Listed, ListedModel, Listing
 from billing.models import Invoice, ProviderCost, Subscription
-from metering import readings, retelling
+from metering import readings, reaggregation
 from tests import build
 from tests.pure.tariffs import component
 
@@ -162,9 +162,11 @@ def test_a_size_that_an_upstream_charges_by_is_told_apart(subscription: Subscrip
     cost("0.25", NOVEMBER)
     cost("0.50", NOVEMBER, above=150_000)
     assert 150_000 in readings.input_limits()
-    assert [one.organization_id for one in retelling.progress()] == [subscription.organization_id]
+    assert [one.organization_id for one in reaggregation.progress()] == [
+        subscription.organization_id
+    ]
     assert close(subscription) == []
-    while retelling.step():
+    while reaggregation.step():
         pass
     assert len(close(subscription)) == 1
 

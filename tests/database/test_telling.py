@@ -12,7 +12,7 @@ from accounts.models import Organization
 from billing import catalog, costs, invoicing, negotiations, subscriptions, what_if
 from billing.comparisons import Verdict
 from billing.models import Subscription
-from metering import readings, retelling, rollup
+from metering import readings, reaggregation, rollup
 from tests import build
 from tests.meter import apply_all, database, empty_meter, make_event, store_events
 from tests.pure.tariffs import component, tiers
@@ -49,7 +49,7 @@ def send(database: psycopg.Connection[Any], organization: Organization, *sizes: 
 
 
 def learn() -> None:
-    while retelling.step():
+    while reaggregation.step():
         pass
 
 
@@ -160,7 +160,7 @@ def test_negotiated_sizes_are_learnt_for_who_negotiated_them(
     negotiations.publish_approved(
         subscription, agreed, NOVEMBER, NOVEMBER, reference="letter", correcting=False
     )
-    assert [one.organization_id for one in retelling.progress()] == [acme.pk]
+    assert [one.organization_id for one in reaggregation.progress()] == [acme.pk]
     learn()
     (invoice,) = invoicing.close_period(subscription.pk, DECEMBER)
     assert invoice.total_minor == 300

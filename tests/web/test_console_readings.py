@@ -13,7 +13,7 @@ from django.test import Client
 
 from accounts import people
 from accounts.models import AuditEntry, Organization, User
-from metering import readings, retelling
+from metering import readings, reaggregation
 from tests import build
 from tests.pure.tariffs import component, tiers
 
@@ -66,17 +66,17 @@ def test_readings_summed_anew_are_shown_and_taken_up_again(
     page = operator.get(PIPELINE).content.decode()
     assert "Readings summed anew" in page
     assert "2026-11-15 10:07" in page
-    (task,) = retelling.progress()
+    (task,) = reaggregation.progress()
     address = f"/console/pipeline/{acme.pk}/anew/{task.id}/retry/"
     assert address not in page
     assert operator.post(address).status_code == 422
     with connection.cursor() as cursor:
-        cursor.execute("UPDATE metering_retelling SET attempts = 5, last_error = 'boom'")
+        cursor.execute("UPDATE metering_reaggregation SET attempts = 5, last_error = 'boom'")
     page = operator.get(PIPELINE).content.decode()
     assert "boom" in page
     assert address in page
     assert operator.get(address).status_code == 200
     assert operator.post(address).status_code == 302
-    (task,) = retelling.progress()
+    (task,) = reaggregation.progress()
     assert task.attempts == 0
     assert AuditEntry.objects.filter(action="readings.retried", actor=root).count() == 1

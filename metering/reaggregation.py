@@ -48,13 +48,13 @@ NEEDED = """
     SELECT asked.organization_id, asked.starts_at
     FROM unnest(%(organization_ids)s::bigint[], %(starts_at)s::timestamptz[])
          AS asked (organization_id, starts_at)
-    WHERE NOT EXISTS (SELECT FROM metering_retelling known
+    WHERE NOT EXISTS (SELECT FROM metering_reaggregation known
         WHERE known.organization_id = asked.organization_id AND known.version >= %(version)s
           AND known.starts_at <= asked.starts_at)
     ORDER BY asked.organization_id
 """
 ASK = f"""
-    INSERT INTO metering_retelling (organization_id, starts_at, version)
+    INSERT INTO metering_reaggregation (organization_id, starts_at, version)
     SELECT needed.*, %(version)s FROM ({NEEDED}) AS needed
 """  # noqa: S608 - our own texts
 
@@ -127,7 +127,7 @@ def _asked(version: int, since: Mapping[int, datetime]) -> Parameters:
 
 
 WAITING = """
-    SELECT EXISTS (SELECT FROM metering_retelling
+    SELECT EXISTS (SELECT FROM metering_reaggregation
         WHERE organization_id = %s AND starts_at < %s AND finished_at IS NULL)
 """
 
@@ -166,7 +166,7 @@ PROGRESS = f"""
            (SELECT count(*) FROM metering_ingestbatch batch
             WHERE batch.id > task.reached_id AND {_LEFT}),
            task.attempts, task.last_error
-    FROM metering_retelling task
+    FROM metering_reaggregation task
     WHERE task.finished_at IS NULL
     ORDER BY task.attempts DESC, task.asked_at, task.id LIMIT %(limit)s
 """  # noqa: S608 - our own texts
@@ -197,7 +197,7 @@ class _Batch(NamedTuple):
 # Organizations take turns.
 TAKE = """
     SELECT organization_id, id, version, starts_at, reached_id
-    FROM metering_retelling
+    FROM metering_reaggregation
     WHERE finished_at IS NULL AND attempts < %s
       AND (retry_at IS NULL OR retry_at < clock_timestamp())
     ORDER BY stepped_at NULLS FIRST, organization_id, id
@@ -206,19 +206,20 @@ TAKE = """
 NEXT = f"""
     SELECT batch.id, batch.received_at, batch.accepted
     FROM metering_ingestbatch batch
-    JOIN metering_retelling task ON task.organization_id = %(organization_id)s AND task.id = %(id)s
+    JOIN metering_reaggregation task
+      ON task.organization_id = %(organization_id)s AND task.id = %(id)s
     WHERE batch.id > %(after)s AND {_LEFT}
     ORDER BY batch.id LIMIT %(limit)s
     FOR UPDATE OF batch
 """  # noqa: S608
 STEPPED = """
-    UPDATE metering_retelling
+    UPDATE metering_reaggregation
     SET reached_id = %(reached_id)s, stepped_at = clock_timestamp(), attempts = 0, retry_at = NULL,
         last_error = '', finished_at = CASE WHEN %(finished)s THEN clock_timestamp() END
     WHERE organization_id = %(organization_id)s AND id = %(id)s
 """
 FAILED = """
-    UPDATE metering_retelling
+    UPDATE metering_reaggregation
     SET attempts = attempts + %(counted)s::int, last_error = %(error)s,
         retry_at = clock_timestamp() + %(pause)s, stepped_at = clock_timestamp()
     WHERE organization_id = %(organization_id)s AND id = %(id)s AND finished_at IS NULL
@@ -358,7 +359,7 @@ def retry(organization_id: int, task_id: int) -> bool:
     """Try one that is stuck again. False: it is not stuck, or somebody did so before."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "UPDATE metering_retelling SET attempts = 0, retry_at = NULL"
+            "UPDATE metering_reaggregation SET attempts = 0, retry_at = NULL"
             " WHERE organization_id = %s AND id = %s AND finished_at IS NULL AND attempts >= %s",
             [organization_id, task_id, ATTEMPTS_MAX],
         )

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from accounts.models import Organization
-from metering import backfills, limits, readings, retelling, reverting, rollup, store
+from metering import backfills, limits, readings, reaggregation, reverting, rollup, store
 from metering.store import Incoming
 from metering.tasks import apply_pending_batches
 from metering.usage.correction import Correction
@@ -146,7 +146,7 @@ def test_what_was_summed_before_is_told_apart_by_the_new_size(
     ask(acme, ODD)
     assert readings.is_being_told_apart(acme.pk, NOW)
     assert not readings.tells_apart(acme.pk, [ODD], LONG_AGO)
-    while retelling.step():
+    while reaggregation.step():
         pass
     assert bands_of(acme) == {16_384: 19_000, ODD: 61_000}
     assert sums_of(acme) == sums
@@ -174,7 +174,7 @@ def test_what_the_first_set_tells_is_never_summed_anew(
     roll_up()
     ask(acme, 16_000, 32_768)
     assert not readings.is_being_told_apart(acme.pk, NOW)
-    assert retelling.step() == 0
+    assert reaggregation.step() == 0
     assert readings.needs_telling([16_000], {acme.pk: LONG_AGO}) == ((), [])
 
 
@@ -184,13 +184,13 @@ def test_nothing_is_asked_for_twice(database: Database, acme: Organization) -> N
     ask(acme, ODD, since=since)
     assert readings.needs_telling([ODD], {acme.pk: since}) == ((), [])
     ask(acme, ODD, since=NOW)
-    assert len(retelling.progress()) == 1
+    assert len(reaggregation.progress()) == 1
     ask(acme, ODD, since=since - timedelta(days=1))
-    assert len(retelling.progress()) == 2
-    while retelling.step():
+    assert len(reaggregation.progress()) == 2
+    while reaggregation.step():
         pass
     ask(acme, ODD, since=NOW)
-    assert retelling.progress() == []
+    assert reaggregation.progress() == []
 
 
 def test_what_was_received_before_the_instant_stays_as_it_is(
@@ -200,7 +200,7 @@ def test_what_was_received_before_the_instant_stays_as_it_is(
     roll_up()
     database.execute("UPDATE metering_ingestbatch SET limits_version = 1")
     ask(acme, ODD, since=datetime(2100, 1, 1, tzinfo=UTC))
-    while retelling.step():
+    while reaggregation.step():
         pass
     assert bands_of(acme) == {16_384: 30_000}
 
@@ -214,7 +214,7 @@ def test_an_event_knows_by_which_sizes_its_batch_is_told_apart(
     (found,) = readings.find_events(acme.pk)
     assert found.input_band == 16_384
     assert readings.reading_of(acme.pk, found)["input"] == 30_000
-    while retelling.step():
+    while reaggregation.step():
         pass
     (found,) = readings.find_events(acme.pk)
     assert found.input_band == ODD
@@ -233,7 +233,7 @@ def test_a_roll_up_under_way_with_the_old_sizes_is_caught(
     def tell_anew() -> None:
         ask(acme, ODD)
         waits.set()
-        while retelling.step():
+        while reaggregation.step():
             pass
         connections.close_all()
 
@@ -263,22 +263,22 @@ def test_whoever_dies_on_the_way_leaves_nothing_half_done(
     database: Database, acme: Organization, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its session is ended while it has moved a part; the next one goes on from the last commit."""
-    monkeypatch.setattr(retelling, "BATCHES_MAX", 2)
+    monkeypatch.setattr(reaggregation, "BATCHES_MAX", 2)
     for number in range(5):
         store_events(database, acme, [event(f"e{number}")])
     roll_up()
     ask(acme, ODD)
-    assert retelling.step()
+    assert reaggregation.step()
     after_one = readings_of(acme)
     with monkeypatch.context() as patch:
         patch.setattr(rollup, "add", the_session_ends(database))
-        assert retelling.step()
+        assert reaggregation.step()
     assert readings_of(acme) == after_one
-    (left,) = retelling.progress()
+    (left,) = reaggregation.progress()
     assert (left.batches_left, left.attempts) == (3, 0)
     assert "terminating connection" in left.last_error
-    database.execute("UPDATE metering_retelling SET retry_at = NULL")  # no waiting here
-    while retelling.step():
+    database.execute("UPDATE metering_reaggregation SET retry_at = NULL")  # no waiting here
+    while reaggregation.step():
         pass
     assert bands_of(acme) == {ODD: 150_000}
     assert hours_off() == 0
@@ -307,23 +307,23 @@ def test_one_that_cannot_be_done_is_tried_later_then_waits_for_a_person(
     )
     ask(acme, ODD)
     ask(globex, ODD)
-    for _ in range(retelling.ATTEMPTS_MAX):
-        while retelling.step():
+    for _ in range(reaggregation.ATTEMPTS_MAX):
+        while reaggregation.step():
             pass
-        database.execute("UPDATE metering_retelling SET retry_at = NULL")
-    assert retelling.step() == 0
-    (stuck,) = retelling.progress()
+        database.execute("UPDATE metering_reaggregation SET retry_at = NULL")
+    assert reaggregation.step() == 0
+    (stuck,) = reaggregation.progress()
     assert (stuck.organization_id, stuck.is_stuck) == (acme.pk, True)
     assert "reading_is_not_negative" in stuck.last_error
     assert readings.is_being_told_apart(acme.pk, NOW)
     assert bands_of(globex) == {ODD: 30_000}
     rollup.rebuild(acme.pk)
-    assert retelling.retry(acme.pk, stuck.id)
-    assert not retelling.retry(acme.pk, stuck.id)
-    while retelling.step():
+    assert reaggregation.retry(acme.pk, stuck.id)
+    assert not reaggregation.retry(acme.pk, stuck.id)
+    while reaggregation.step():
         pass
     assert bands_of(acme) == {ODD: 30_000}
-    assert retelling.progress() == []
+    assert reaggregation.progress() == []
 
 
 def test_a_rebuild_tells_apart_by_the_sizes_of_now(database: Database, acme: Organization) -> None:
@@ -332,7 +332,7 @@ def test_a_rebuild_tells_apart_by_the_sizes_of_now(database: Database, acme: Org
     ask(acme, ODD)
     rollup.rebuild(acme.pk)
     assert bands_of(acme) == {16_384: 19_000, ODD: 30_000}
-    while retelling.step():
+    while reaggregation.step():
         pass
     assert bands_of(acme) == {16_384: 19_000, ODD: 30_000}
 
@@ -344,7 +344,7 @@ def test_the_beat_takes_turns_with_the_roll_up(database: Database, acme: Organiz
     store_events(database, acme, [event("b")])
     apply_pending_batches()
     assert bands_of(acme) == {ODD: 60_000}
-    assert retelling.progress() == []
+    assert reaggregation.progress() == []
 
 
 NUMBERS = count(1)
@@ -356,7 +356,7 @@ STEPS = st.lists(
         st.tuples(st.just("void"), st.integers(0, 10)),
         st.tuples(st.just("finer"), st.sampled_from([ODD, ODDER, 100_000])),
         st.tuples(st.just("apply"), st.integers(1, 3)),
-        st.tuples(st.just("retell"), st.integers(1, 3)),
+        st.tuples(st.just("re-aggregate"), st.integers(1, 3)),
         st.tuples(st.just("revert"), st.booleans()),
     ),
     min_size=3,
@@ -378,7 +378,7 @@ def test_in_any_course_of_usage_corrections_and_finer_sizes_nothing_is_lost_or_d
     of_box: dict[int, list[str]] = {}
     numbers = count(1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(retelling, "BATCHES_MAX", 2)
+        patch.setattr(reaggregation, "BATCHES_MAX", 2)
         for kind, argument in steps:
             match kind:
                 case "send":
@@ -407,10 +407,10 @@ def test_in_any_course_of_usage_corrections_and_finer_sizes_nothing_is_lost_or_d
                     ask(organization, argument)
                 case "apply":
                     rollup.apply_pending(argument)
-                case "retell":
+                case "re-aggregate":
                     before = sums_of(organization)
                     for _ in range(argument):
-                        retelling.step()
+                        reaggregation.step()
                     assert sums_of(organization) == before
                 case "revert" if of_box:
                     box, names = of_box.popitem()
@@ -422,7 +422,7 @@ def test_in_any_course_of_usage_corrections_and_finer_sizes_nothing_is_lost_or_d
             assert hours_off() == 0
         apply_all()
     fresh = readings.freshness()
-    assert (fresh.pending_batches, fresh.failed_batches, retelling.progress()) == (0, 0, [])
+    assert (fresh.pending_batches, fresh.failed_batches, reaggregation.progress()) == (0, 0, [])
     wanted = expected(list(stored.values()), organization.projects.get().pk)
     found = not_zero(summed(organization))
     assert found == not_zero(wanted)
@@ -441,7 +441,7 @@ def test_two_workers_share_the_organizations_and_neither_doubles(
     ask(globex, ODD)
 
     def work() -> None:
-        while retelling.step():
+        while reaggregation.step():
             pass
         connections.close_all()
 
@@ -451,7 +451,7 @@ def test_two_workers_share_the_organizations_and_neither_doubles(
     for worker in workers:
         worker.join(20)
     assert bands_of(acme) == bands_of(globex) == {ODD: 180_000}
-    assert retelling.progress() == []
+    assert reaggregation.progress() == []
 
 
 def test_a_publisher_waits_for_another_and_takes_its_sizes_over(
