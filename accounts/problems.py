@@ -199,6 +199,11 @@ KINDS: dict[str, Kind] = {
     "invalid_parameter": Kind(400, "A parameter is not valid", "Mend the parameter in `detail`."),
     "invalid_request": Kind(422, "The request is not valid", "Mend the fields in `errors`."),
     "rate_limited": Kind(429, "Too many requests", "Wait as long as Retry-After says."),
+    "too_many_names": Kind(
+        429,
+        "The organization has too many different names",
+        "Keep it; put what never repeats into `session`, or ask the operator for more.",
+    ),
     "internal_error": Kind(
         500, "Something is wrong on our side", "Send it again; it is safe to repeat."
     ),

@@ -218,6 +218,11 @@ if min(INGEST_EVENTS_PER_S, INGEST_BYTES_PER_S) < 0 or INGEST_PROCESSES < 1:
         "INGEST_EVENTS_PER_S and INGEST_BYTES_PER_S must be 0 or more, INGEST_PROCESSES 1 or more."
     )
 
+# Different combinations of names (project, model, key, agent ...) of one organization, for good.
+INGEST_NAMES_MAX = env.int("INGEST_NAMES_MAX", default=100_000)
+if INGEST_NAMES_MAX < 1:
+    raise ImproperlyConfigured("INGEST_NAMES_MAX must be 1 or more.")
+
 EMAIL_CONFIG = env.email_url("EMAIL_URL", default=f"filemail:///{HOME / 'mail'}")
 vars().update(EMAIL_CONFIG)
 DEFAULT_FROM_EMAIL = env.str("MAIL_FROM", default="Kilotoken <billing@localhost>")

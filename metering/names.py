@@ -12,27 +12,34 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from django.conf import settings
 from psycopg import Connection
 from psycopg.pq import TransactionStatus
 
 REMEMBERED_MAX = 100_000
+LATEST = 1_000  # the newest attributions, by which those who bring so many are told apart
 
 Attribution = tuple[int, str, str, str, str, str]  # project's row, then the names
 Names = Mapping[Any, int]
 
-SOURCES = """
+# Asked once a statement, and only where something is new; rivals may pass it by a batch each.
+_ROOM = """(SELECT count(*) FROM {} WHERE organization_id = %(organization_id)s)
+          + %(wanted)s <= %(most)s"""
+SOURCES = f"""
     INSERT INTO metering_source (organization_id, name)
     SELECT %(organization_id)s, name FROM unnest(%(names)s::text[]) AS wanted (name)
     WHERE NOT EXISTS (SELECT FROM metering_source known
         WHERE known.organization_id = %(organization_id)s AND known.name = wanted.name)
+      AND {_ROOM.format("metering_source")}
     ORDER BY name
     ON CONFLICT DO NOTHING
-"""
+"""  # noqa: S608
 SOURCE_IDS = """
     SELECT name, id FROM metering_source
     WHERE organization_id = %(organization_id)s AND name = ANY(%(names)s)
 """
-_COLUMNS = "project_id, model, api_key, agent, region, service_class"
+FIELDS = ("model", "api_key", "agent", "region", "service_class")
+_COLUMNS = f"project_id, {', '.join(FIELDS)}"
 _WANTED = """unnest(%(project_ids)s::bigint[], %(models)s::text[], %(api_keys)s::text[],
         %(agents)s::text[], %(regions)s::text[], %(service_classes)s::text[])"""
 ATTRIBUTIONS = f"""
@@ -44,8 +51,15 @@ ATTRIBUTIONS = f"""
                known.service_class)
             = (wanted.project_id, wanted.model, wanted.api_key, wanted.agent, wanted.region,
                wanted.service_class))
+      AND {_ROOM.format("metering_attribution")}
     ORDER BY {_COLUMNS}
     ON CONFLICT DO NOTHING
+"""  # noqa: S608
+# Where many are new: how many different values each field had lately.
+DIFFERENT = f"""
+    SELECT {", ".join(f"count(DISTINCT {field})" for field in FIELDS)} FROM (
+        SELECT * FROM metering_attribution WHERE organization_id = %s ORDER BY id DESC LIMIT %s
+    ) AS latest
 """  # noqa: S608
 ATTRIBUTION_IDS = f"""
     SELECT {_COLUMNS}, known.id
@@ -53,6 +67,19 @@ ATTRIBUTION_IDS = f"""
     JOIN metering_attribution known USING ({_COLUMNS})
     WHERE known.organization_id = %(organization_id)s
 """  # noqa: S608
+
+
+class TooManyNames(Exception):
+    """An organization has as many different names as are kept; those it has go on as before."""
+
+    def __init__(self, what: str, most: int, field: str, different: int) -> None:
+        super().__init__(
+            f"This organization has {most:,} different {what}, and no more are kept: nothing of "
+            f"this request was stored. The newest differ most in {field} ({different:,} values): "
+            "put what never repeats into session, or have the operator raise INGEST_NAMES_MAX."
+        )
+        self.field = field
+        self.most = most
 
 
 class _Remembered:
@@ -123,13 +150,18 @@ def attribution(event: Named, project_id: int) -> Attribution:
 
 
 def source_ids(connection: Connection[Any], organization_id: int, names: Iterable[str]) -> Names:
-    """The number of each source; new ones are made, and committed unless a transaction is open."""
+    """The number of each source; new ones are made, and committed unless a transaction is open.
+
+    TooManyNames where they find no room.
+    """
     found, missing = _sources.of(organization_id, set(names))
     if missing:
-        parameters = {"organization_id": organization_id, "names": missing}
+        parameters = {"organization_id": organization_id, "names": missing, **_room(missing)}
         connection.execute(SOURCES, parameters)
         new = dict(connection.execute(SOURCE_IDS, parameters).fetchall())
         _remember(connection, _sources, organization_id, new)
+        if len(new) < len(missing):
+            raise TooManyNames("sources", settings.INGEST_NAMES_MAX, "source", len(missing))
         found |= new
     return found
 
@@ -145,13 +177,27 @@ def attribution_ids(
         parameters = {
             "organization_id": organization_id,
             **dict(zip(named, columns, strict=True)),
+            **_room(missing),
         }
         connection.execute(ATTRIBUTIONS, parameters)
         rows: Sequence[Sequence[Any]] = connection.execute(ATTRIBUTION_IDS, parameters).fetchall()
         new = {tuple(row[:-1]): row[-1] for row in rows}
         _remember(connection, _attributions, organization_id, new)
+        if len(new) < len(missing):
+            raise _too_many(connection, organization_id)
         found |= new
     return found
+
+
+def _room(missing: Sequence[Any]) -> dict[str, int]:
+    return {"wanted": len(missing), "most": settings.INGEST_NAMES_MAX}
+
+
+def _too_many(connection: Connection[Any], organization_id: int) -> TooManyNames:
+    counts = connection.execute(DIFFERENT, [organization_id, LATEST]).fetchone() or ()
+    different, field = max(zip(counts, FIELDS, strict=True))
+    what = f"combinations of project, {', '.join(FIELDS)}"
+    return TooManyNames(what, settings.INGEST_NAMES_MAX, field, different)
 
 
 def _remember(

@@ -8,11 +8,12 @@ from typing import Any
 
 from psycopg import Connection
 
+from accounts.problems import Problem
 from metering import names, news
 from metering.held import BackfillNotOpen
 from metering.ingest import boxes, quarantine
 from metering.ingest.callers import Caller, Numbers
-from metering.ingest.decode import EVENTS_MAX, Sent
+from metering.ingest.decode import EVENTS_MAX, Refusal, Sent
 from metering.ingest.plain import Labels, Plain
 from metering.ingest.pool import connected
 from metering.news import News, Opened
@@ -30,6 +31,7 @@ from metering.usage.event import Rejected, UsageEvent
 
 Verdict = Outcome | Rejected
 NO_PROJECT = 0  # no row has this number
+NO_ROOM_RETRY_S = 60  # somebody has to do something first; then nobody waits for long
 NUMBERS_MAX = 10_000  # of one key, for as long as it is believed
 _ACCEPTED = [Outcome(ordinal, Status.ACCEPTED) for ordinal in range(EVENTS_MAX)]
 
@@ -43,8 +45,23 @@ class Taken:
     news: bool = False  # whether there is something for the roll-up
 
 
+class NoRoom(Refusal):
+    """The organization has too many names for this request; others are not concerned."""
+
+    def __init__(self, found: names.TooManyNames) -> None:
+        extra = {"field": found.field, "limit": found.most, "retry_after_s": NO_ROOM_RETRY_S}
+        super().__init__(Problem("too_many_names", str(found), extra))
+
+
 def take(caller: Caller, sent: Sent, *, atomic: bool, backfill_id: int | None = None) -> Taken:
     """Store what can be stored; in atomic mode all or nothing."""
+    try:
+        return _take(caller, sent, atomic=atomic, backfill_id=backfill_id)
+    except names.TooManyNames as found:
+        raise NoRoom(found) from found
+
+
+def _take(caller: Caller, sent: Sent, *, atomic: bool, backfill_id: int | None) -> Taken:
     with connected() as connection:
         if backfill_id is None and isinstance(sent.events, Plain):
             opened = _stored_as_news(connection, caller, sent.events)

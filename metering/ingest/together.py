@@ -15,6 +15,7 @@ from metering.ingest.decode import Refusal, Sent, id_of
 from metering.ingest.plain import NotPlain, Plain
 from metering.ingest.take import Taken, all_accepted, as_news, placed
 from metering.ingest.units import Arrived, Unit, is_small
+from metering.names import TooManyNames
 from metering.news import News, Opened
 from metering.store import Incoming, Outcome, Status, Stored, store
 from metering.usage.event import Rejected, UsageEvent
@@ -78,9 +79,12 @@ class Batch:
 
         Those of its units that cannot be stored as they are leave it.
         """
-        if self.plain is not None:
-            self.news = as_news(connection, self.units[-1].caller, self.plain)
-        alone = [] if self.news else self._place(connection)
+        try:
+            if self.plain is not None:
+                self.news = as_news(connection, self.units[-1].caller, self.plain)
+            alone = [] if self.news else self._place(connection)
+        except TooManyNames:  # perhaps of some of them alone
+            alone = [*self.apart()]
         self.units = [unit for unit in self.units if unit not in alone]
         return alone
 

@@ -177,3 +177,17 @@ def test_an_event_that_grows_old_while_it_waits_is_judged_when_it_is_read(
     with pytest.raises(decode.NotPlain):
         decode.plain_of(sent.arrived.wires, sent.arrived.body, now + timedelta(seconds=1))
     decode.plain_of(sent.arrived.wires, sent.arrived.body, now)
+
+
+def test_whose_names_find_no_room_is_refused_alone(
+    acme_key: Admitted, globex_key: Admitted, settings: Any
+) -> None:
+    settings.INGEST_NAMES_MAX = 1
+    units = [
+        unit(acme_key, body("a", agent="one")),
+        unit(acme_key, body("b", agent="two")),
+        unit(globex_key, body("c", agent="one")),
+    ]
+    verdicts = committed(*units)
+    assert sorted(verdicts[:2]) == [["accepted"], ["too_many_names"]]
+    assert verdicts[2] == ["accepted"]

@@ -14,7 +14,7 @@ from django.utils import timezone
 from accounts import api_keys
 from accounts.models import ApiKey, AuditEntry, Organization, User
 from accounts.refusals import Refusal
-from metering import readings, rejections
+from metering import names, readings, rejections
 from metering.ingest import door as the_door
 from metering.ingest.limits import NS
 from metering.rejections import Which
@@ -314,3 +314,33 @@ class TestSetting:
     def test_the_database_knows_that_a_limit_is_positive(self, key: ApiKey, column: str) -> None:
         with pytest.raises(IntegrityError, match="limit_is_positive"), transaction.atomic():
             ApiKey.objects.filter(pk=key.pk).update(**{column: 0})
+
+
+def test_beyond_so_many_names_a_request_with_more_is_refused_and_says_which_field_brings_them(
+    limited: Door, acme: Organization, settings: Any
+) -> None:
+    settings.INGEST_NAMES_MAX = 3
+    known = [event | {"agent": f"run-{place}"} for place, event in enumerate(events(3))]
+    assert limited.post(known).status == 202
+    names.forget()  # another process remembers nothing
+    more = [event | {"agent": "run-3"} for event in events(1, "more")]
+    for sent in (more, [*events(1, "with"), *more], [*more, make_body(id="odd", nonsense=1)]):
+        reply = limited.post(sent)
+        assert (reply.status, reply.json["code"]) == (429, "too_many_names")
+        assert (reply.json["field"], reply.json["limit"]) == ("agent", 3)
+        assert reply.headers["Retry-After"] == str(reply.json["retry_after_s"])
+    again = [event | {"agent": "run-1"} for event in events(2, "known")]
+    assert limited.post(again).status == 202
+    apply_all()
+    assert readings.event_count(acme.pk) == 5
+    settings.INGEST_NAMES_MAX = 4
+    assert limited.post(more).status == 202
+
+
+def test_there_is_a_limit_to_sources_too(limited: Door, settings: Any) -> None:
+    settings.INGEST_NAMES_MAX = 1
+    first, second = events(2)
+    assert limited.post([first]).status == 202
+    reply = limited.post([second | {"source": "another"}])
+    assert (reply.status, reply.json["code"]) == (429, "too_many_names")
+    assert reply.json["field"] == "source"
