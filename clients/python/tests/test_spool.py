@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+import kilotoken.spool
 from kilotoken import Meter
 from kilotoken.spool import Place, Spool, SpoolFull
 from kilotoken_fake import FakeKilotoken, Say
@@ -208,3 +210,33 @@ def test_dead_letters_are_whole_lines(tmp_path: Path) -> None:
     meter.close(0)
     lines = (tmp_path / "dead-letters.jsonl").read_text().splitlines()
     assert [json.loads(line)["event"]["number"] for line in lines] == [0, 1, 2]
+
+
+def test_a_fork_waits_until_no_thread_is_within_sqlite(tmp_path: Path) -> None:
+    """A child inherits SQLite's locks as they are; one that is taken would never be free in it."""
+    spool = Spool(tmp_path / "spool", owner="somebody")
+    order: list[str] = []
+    inside, go_on = threading.Event(), threading.Event()
+
+    def bodies() -> Iterator[bytes]:
+        inside.set()  # of a transaction
+        go_on.wait(20)
+        order.append("stored")
+        yield b"{}"
+
+    def fork() -> None:
+        kilotoken.spool._hold()
+        order.append("forked")
+        kilotoken.spool._let_go()
+
+    threads = [threading.Thread(target=spool.add, args=(bodies(),)), threading.Thread(target=fork)]
+    threads[0].start()
+    assert inside.wait(20)
+    threads[1].start()
+    threads[1].join(0.2)  # a fork that does not wait is over by now
+    go_on.set()
+    for thread in threads:
+        thread.join(20)
+    assert order == ["stored", "forked"]
+    spool.add([b"{}"])  # the locks are free again
+    spool.close()

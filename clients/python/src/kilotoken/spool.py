@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +71,11 @@ def owner_of(url: str, key: str, backfill: int | None = None) -> str:
     return pair if backfill is None else f"{pair}+{backfill}"
 
 
+_opening = threading.Lock()
+_spools: weakref.WeakSet[Spool] = weakref.WeakSet()
+_held: list[threading.Lock] = []
+
+
 class Spool:
     """One process's door to a spool folder. Safe to use from several threads."""
 
@@ -79,7 +86,9 @@ class Spool:
         self.bytes_max = bytes_max
         self._lock = threading.Lock()
         self._lease: sqlite3.Connection | None = None
-        self._rows = _connect(folder / "spool.sqlite3")
+        with _opening:
+            self._rows = _connect(folder / "spool.sqlite3")
+            _spools.add(self)
         self._page_bytes: int = self._rows.execute("PRAGMA page_size").fetchone()[0]
 
     def add(self, bodies: Iterable[bytes], place: Place | None = None) -> None:
@@ -171,8 +180,12 @@ class Spool:
 
     def lease(self) -> bool:
         """Become, or stay, the one process that sends for this address and key."""
-        if self._lease is not None:
-            return True
+        with self._lock:
+            if self._lease is None:
+                self._lease = self._leased()
+            return self._lease is not None
+
+    def _leased(self) -> sqlite3.Connection | None:
         # An SQLite lock rather than flock: it works on every system and dies with the process.
         connection = sqlite3.connect(
             self.folder / f"sender-{self.owner}.lock",
@@ -184,9 +197,8 @@ class Spool:
             connection.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError:  # another process holds it
             connection.close()
-            return False
-        self._lease = connection
-        return True
+            return None
+        return connection
 
     def close(self) -> None:
         """Give back the lease and the files. What waits stays on disk."""
@@ -224,3 +236,26 @@ def _opened(path: Path, *, patient: bool) -> sqlite3.Connection | None:
             return None
         raise
     return connection
+
+
+def _hold() -> None:
+    """Before a fork: wait until no thread is within SQLite.
+
+    A child inherits SQLite's own locks as they are, and one that a thread of the parent had would
+    never be free in it: the child would hang where it opens its spool.
+    """
+    _opening.acquire()
+    _held.append(_opening)
+    for spool in list(_spools):
+        spool._lock.acquire()
+        _held.append(spool._lock)
+
+
+def _let_go() -> None:
+    """After a fork, in the parent and in the child."""
+    while _held:
+        _held.pop().release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_let_go)
