@@ -76,6 +76,7 @@ def void(invoice: Invoice, reason: str, now: datetime, *, actor: User | None = N
     if not invoice.is_note:
         due_again = Subscription.objects.filter(pk=invoice.subscription_id)
         due_again.update(next_close_at=Least(F("next_close_at"), invoice.period_end))
+        readings.open_again(invoice.organization_id, invoice.period_start, invoice.period_end)
     invoice.refresh_from_db()
 
 

@@ -11,6 +11,7 @@ from accounts import prepared
 from accounts.models import Organization
 from billing import numbers
 from billing.models import Invoice
+from metering import readings
 
 FREEZE = """
     UPDATE billing_invoice
@@ -24,8 +25,10 @@ def freeze(document: Invoice, now: datetime) -> None:
     """Issue a draft, whichever kind of document it is, inside the caller's transaction.
 
     The number is taken last but one: until the commit nobody else can take the next of its series.
-    A credit note is due to nobody.
+    A credit note is due to nobody. An invoice closes its period: usage of it comes late from now.
     """
+    if document.kind == Invoice.Kind.INVOICE:
+        readings.close(document.organization_id, document.period_start, document.period_end)
     document.seller, document.buyer = settings.SELLER, _buyer(document.organization)
     document.status = Invoice.Status.ISSUED
     document.number, document.issued_at = numbers.take(document.kind, now)

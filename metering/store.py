@@ -23,6 +23,7 @@ from metering.news import News
 from metering.segments import Columns, Content
 from metering.usage.correction import Correction
 from metering.usage.event import Rejected, UsageEvent
+from metering.usage.flags import Flag
 from metering.usage.identity import all_packed_hex
 
 ATTEMPTS_MAX = 5
@@ -55,6 +56,8 @@ class Outcome(NamedTuple):
     ordinal: int  # its place in the request
     status: Status
     detail: str | None = None
+    flags: tuple[Flag, ...] = ()  # what the door has to say of it besides
+    since: datetime | None = None  # of a repetition: when the first was received
 
 
 ACCEPTED = Status.ACCEPTED
@@ -246,7 +249,7 @@ class _Batch:
         if opened is None:
             return None
         outcomes: list[Outcome | Rejected] = [
-            _make_outcome((item[0], ACCEPTED, None)) for item in self.incoming
+            _make_outcome((item[0], ACCEPTED, None, (), None)) for item in self.incoming
         ]
         return Stored(*opened, outcomes)
 
@@ -391,17 +394,19 @@ class _Batch:
 
     def _judged(self, item: Incoming, identity: Identity, place: _Place, kept: Kept) -> Outcome:
         """What became of one event, and a sentence if it was there before."""
+        received_at: datetime | None = None
         if place.batch_id != self.batch_id:
             received_at, was = kept[place]
-            since = f"was accepted at {received_at:%Y-%m-%dT%H:%M:%S.%fZ}"
+            where = f"was accepted at {received_at:%Y-%m-%dT%H:%M:%S.%fZ}"
         elif place.ordinal == item.ordinal:
             return Outcome(item.ordinal, ACCEPTED)
         else:
             twin = self.first[identity]
-            since, was = f"stands at index {twin.ordinal} of this batch", _content(twin)
+            where, was = f"stands at index {twin.ordinal} of this batch", _content(twin)
         now = _content(item)
         status = Status.DUPLICATE if was == now else Status.CONFLICT
-        return Outcome(item.ordinal, status, _sentence(status, since, was, now))
+        detail = _sentence(status, where, was, now)
+        return Outcome(item.ordinal, status, detail, since=received_at)
 
 
 def _outcome(ordinal: int, settled: Settled) -> Outcome | Rejected:
@@ -445,9 +450,9 @@ def _fields(content: Content) -> dict[str, object]:
     return fields | {f"usage.{name}": value for name, value in usage.items()}
 
 
-def _sentence(status: Status, since: str, first: Content, sent: Content) -> str:
+def _sentence(status: Status, where: str, first: Content, sent: Content) -> str:
     if status is Status.DUPLICATE:
-        return f"The same event {since}; nothing was counted twice."
+        return f"The same event {where}; nothing was counted twice."
     was, now = _fields(first), _fields(sent)
     differing = [name for name in {**was, **now} if was.get(name) != now.get(name)]
     if "project_id" in differing:  # what another project used is not for every key to read
@@ -455,7 +460,7 @@ def _sentence(status: Status, since: str, first: Content, sent: Content) -> str:
     shown = ", ".join(_difference(name, was, now) for name in differing[:SHOWN_MAX])
     more = f" and {len(differing) - SHOWN_MAX} more" if len(differing) > SHOWN_MAX else ""
     return (
-        f"An event with this source and id {since} with other content: {shown}{more}. The "
+        f"An event with this source and id {where} with other content: {shown}{more}. The "
         "first one stands. Send this one with a new id if it is another event."
     )
 

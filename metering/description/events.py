@@ -14,6 +14,7 @@ from metering.ingest.decode import BODY_BYTES_MAX, DEPTH_MAX, EVENTS_MAX
 from metering.ingest.inflate import STEPS
 from metering.ingest.request import Form
 from metering.store import Status
+from metering.usage.flags import Flag
 
 Json = dict[str, Any]
 
@@ -75,8 +76,14 @@ def schemas() -> dict[str, Json]:
             "type": "object",
             "description": "What became of a request. The four counts add up to `submitted`.",
             "required": [
-                "request_id", "batch_id", "submitted", "accepted", "duplicate", "conflict",
-                "rejected", "events",
+                "request_id",
+                "batch_id",
+                "submitted",
+                "accepted",
+                "duplicate",
+                "conflict",
+                "rejected",
+                "events",
             ],
             "properties": {
                 "request_id": {"type": "string"},
@@ -96,32 +103,57 @@ def schemas() -> dict[str, Json]:
                     "rejections alone.",
                     "items": {"$ref": "#/components/schemas/EventAnswer"},
                 },
+                "flags": {
+                    "type": "object",
+                    "description": "How many events have each flag, also with `only=errors`; "
+                    "absent where none has one.",
+                    "properties": {str(flag): {**count, "minimum": 1} for flag in Flag},
+                    "minProperties": 1,
+                    "additionalProperties": False,
+                },
             },
             "additionalProperties": False,
         },
-        "EventAnswer": {
-            "type": "object",
-            "description": "What became of one event.",
-            "required": ["index", "id", "status"],
-            "properties": {
-                "index": {**count, "description": "Its place in the request."},
-                "id": {
-                    "type": ["string", "null"],
-                    "description": "Its id; null where it has none that may be shown.",
-                },
-                "status": {"enum": [*(str(status) for status in Status), "rejected"]},
-                "code": {"enum": list(_EVENT_CODES), "description": "Why; for programs."},
-                "pointer": {"type": "string", "description": "Where, as a JSON pointer."},
-                "detail": {"type": "string", "description": "What, where, what is allowed, what "
-                           "to do."},
-                "retryable": {
-                    "type": "boolean",
-                    "description": "Whether the same event, unchanged, can succeed later.",
-                },
+        "EventAnswer": _event_answer(count),
+    }
+
+
+def _event_answer(count: Json) -> Json:
+    return {
+        "type": "object",
+        "description": "What became of one event.",
+        "required": ["index", "id", "status"],
+        "properties": {
+            "index": {**count, "description": "Its place in the request."},
+            "id": {
+                "type": ["string", "null"],
+                "description": "Its id; null where it has none that may be shown.",
             },
-            "additionalProperties": False,
-            "if": {"properties": {"status": {"enum": ["conflict", "rejected"]}}},
-            "then": {"required": ["code", "pointer", "detail", "retryable"]},
+            "status": {"enum": [*(str(status) for status in Status), "rejected"]},
+            "flags": {
+                "type": "array",
+                "description": "What is worth knowing of an event that was accepted, now or "
+                "before. `late`: the period it happened in was closed before it came; it will "
+                "appear as an adjustment on the next invoice. `zero`: every quantity is zero. "
+                "Absent where there is nothing to say.",
+                "items": {"enum": [str(flag) for flag in Flag]},
+                "minItems": 1,
+                "uniqueItems": True,
+            },
+            "code": {"enum": list(_EVENT_CODES), "description": "Why; for programs."},
+            "pointer": {"type": "string", "description": "Where, as a JSON pointer."},
+            "detail": {"type": "string", "description": "What, where, what is allowed, what "
+                       "to do."},
+            "retryable": {
+                "type": "boolean",
+                "description": "Whether the same event, unchanged, can succeed later.",
+            },
+        },
+        "additionalProperties": False,
+        "if": {"properties": {"status": {"enum": ["conflict", "rejected"]}}},
+        "then": {
+            "required": ["code", "pointer", "detail", "retryable"],
+            "properties": {"flags": False},
         },
     }  # fmt: skip
 

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from metering.ingest.decode import Sent, id_of
-from metering.ingest.take import Taken, Verdict
-from metering.store import Status
+from metering.ingest.flagging import Verdict
+from metering.ingest.take import Taken
+from metering.store import Outcome, Status
 from metering.usage.event import Rejected
+from metering.usage.flags import Flag
 
 JSON_HEADERS = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
 
@@ -31,6 +34,7 @@ class EventAnswer(msgspec.Struct, omit_defaults=True, gc=False):
     index: int
     id: str | None
     status: str
+    flags: Sequence[str] = ()
     code: str | None = None
     pointer: str | None = None
     detail: str | None = None
@@ -48,6 +52,7 @@ class BatchAnswer(msgspec.Struct):
     conflict: int
     rejected: int
     events: list[EventAnswer]
+    flags: dict[str, int] | UnsetType = UNSET
 
 
 ACCEPTED = Status.ACCEPTED.value
@@ -65,7 +70,10 @@ def of(sent: Sent, taken: Taken, *, request_id: str, only_errors: bool) -> Answe
         for index, verdict in enumerate(taken.verdicts if bad or not only_errors else ())
         if not only_errors or _status(verdict) in ("conflict", "rejected")
     ]
-    body = BatchAnswer(request_id, taken.batch_id, len(sent.events), **counts, events=events)
+    body = BatchAnswer(
+        request_id, taken.batch_id, len(sent.events), **counts, events=events,
+        flags=_flags(taken.verdicts) or UNSET,
+    )  # fmt: skip
     status = HTTPStatus.ACCEPTED
     if bad:
         nothing = bad == len(sent.events)
@@ -86,12 +94,19 @@ def _status(verdict: Verdict) -> str:
     return "rejected" if isinstance(verdict, Rejected) else verdict.status
 
 
+def _flags(verdicts: Sequence[Verdict]) -> dict[str, int]:
+    """How many events have each flag; without those that none has."""
+    told = [flag for one in verdicts if isinstance(one, Outcome) for flag in one.flags]
+    return {flag.value: told.count(flag) for flag in Flag if flag in told}
+
+
 def _event(sent: Sent, index: int, verdict: Verdict) -> EventAnswer:
     event_id = id_of(sent.events[index])
     if isinstance(verdict, Rejected):
-        return EventAnswer(index, event_id, "rejected", verdict.code, verdict.pointer,
-                           verdict.detail, verdict.retryable)  # fmt: skip
+        return EventAnswer(index, event_id, "rejected", code=verdict.code, pointer=verdict.pointer,
+                           detail=verdict.detail, retryable=verdict.retryable)  # fmt: skip
     if verdict.status is Status.CONFLICT:
-        return EventAnswer(index, event_id, "conflict", "event_conflict", sent.pointer(index),
-                           verdict.detail, retryable=False)  # fmt: skip
-    return EventAnswer(index, event_id, verdict.status, detail=verdict.detail)
+        return EventAnswer(index, event_id, "conflict", code="event_conflict",
+                           pointer=sent.pointer(index), detail=verdict.detail,
+                           retryable=False)  # fmt: skip
+    return EventAnswer(index, event_id, verdict.status, verdict.flags, detail=verdict.detail)

@@ -36,7 +36,9 @@ DEFAULT_PROJECT = "default"
 FIND = """
     SELECT k.id, k.digest, k.scopes, k.organization_id, o.state, p.slug, clock_timestamp(),
            k.last_used_at IS NULL OR k.last_used_at < clock_timestamp() - %s,
-           k.events_per_s_max, k.bytes_per_s_max
+           k.events_per_s_max, k.bytes_per_s_max,
+           (SELECT max(ends_at) FROM metering_closedperiod c
+            WHERE c.organization_id = k.organization_id)
     FROM accounts_apikey k
     JOIN accounts_organization o ON o.id = k.organization_id
     LEFT JOIN accounts_project p ON p.id = k.project_id
@@ -72,6 +74,7 @@ class Caller:
     database_time: datetime
     looked_up_at: float
     use_is_news: bool
+    closed_until: datetime | None = None  # usage from then on is of no closed period
     allowed: Allowed = UNLIMITED
     projects: dict[str, int] = field(default_factory=dict)
     numbers: dict[Labels, Numbers] = field(default_factory=dict)  # of committed names
@@ -157,7 +160,7 @@ class Callers:
 
 def _caller(row: Any, asked_at: float) -> Caller:
     key_id, digest, scopes, organization_id, state, project, database_time, use_is_news = row[:8]
-    events_per_s, bytes_per_s = row[8:]
+    events_per_s, bytes_per_s, closed_until = row[8:]
     return Caller(
         api_key_id=key_id,
         digest=bytes(digest),
@@ -168,6 +171,7 @@ def _caller(row: Any, asked_at: float) -> Caller:
         database_time=database_time,
         looked_up_at=asked_at,
         use_is_news=use_is_news,
+        closed_until=closed_until,
         allowed=Allowed(
             events_per_s or settings.INGEST_EVENTS_PER_S or None,
             bytes_per_s or settings.INGEST_BYTES_PER_S or None,

@@ -12,10 +12,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from accounts.problems import Problem
 from metering.ingest.answer import Answer
 from metering.ingest.decode import id_of
+from metering.ingest.flagging import Verdict
 from metering.ingest.otlp import PROTOBUF, Export
 from metering.ingest.request import JSON
 from metering.ingest.take import Taken
-from metering.store import Status
+from metering.store import Outcome, Status
 from metering.usage.event import Rejected
 
 SHOWN_MAX = 3  # kinds of rejection that the message tells of
@@ -27,18 +28,22 @@ INTERNAL = 13
 
 
 def of(export: Export, taken: Sequence[Taken], *, as_json: bool) -> Answer:
-    """200: all was stored, or what was not is counted and the first of each kind told."""
+    """200: all was stored, or what was not is counted and the first of each kind told.
+
+    A flag of a span that was stored is a warning: a message beside a count of zero, as OTLP has it.
+    """
     faults = list(_faults(export, taken))
+    told = [*faults, *_warnings(export, taken)]
     headers = _headers(as_json=as_json)
     headers.append((IGNORED, str(export.ignored)))
     if as_json:
-        said = {"rejectedSpans": str(len(faults)), "errorMessage": _message(faults)}
-        body = json.dumps({"partialSuccess": said} if faults else {}).encode()
+        said = {"rejectedSpans": str(len(faults)), "errorMessage": _message(told)}
+        body = json.dumps({"partialSuccess": said} if told else {}).encode()
         return Answer(HTTPStatus.OK, body, headers)
     response = ExportTraceServiceResponse()
-    if faults:
+    if told:
         response.partial_success.rejected_spans = len(faults)
-        response.partial_success.error_message = _message(faults)
+        response.partial_success.error_message = _message(told)
     return Answer(HTTPStatus.OK, response.SerializeToString(), headers)
 
 
@@ -62,13 +67,26 @@ def _headers(*, as_json: bool) -> list[tuple[str, str]]:
 
 def _faults(export: Export, taken: Sequence[Taken]) -> Iterable[tuple[str, str]]:
     """Code and sentence of every span that was not stored."""
-    verdicts = (verdict for one in taken for verdict in one.verdicts)
-    for event, verdict in zip(export.events, verdicts, strict=True):
-        event_id = id_of(event)
+    for event_id, verdict in _told(export, taken):
         if isinstance(verdict, Rejected):
             yield verdict.code, f"span {event_id}: {verdict.detail}"
         elif verdict.status is Status.CONFLICT:
             yield "event_conflict", f"span {event_id}: {verdict.detail}"
+
+
+def _warnings(export: Export, taken: Sequence[Taken]) -> Iterable[tuple[str, str]]:
+    """Flag and sentence of every span that is new and has one."""
+    for event_id, verdict in _told(export, taken):
+        if isinstance(verdict, Outcome) and verdict.status is Status.ACCEPTED:
+            for flag in verdict.flags:
+                yield flag.value, f"span {event_id}: {verdict.detail}"
+
+
+def _told(export: Export, taken: Sequence[Taken]) -> Iterable[tuple[str | None, Verdict]]:
+    """Each span's id and what became of it."""
+    verdicts = (verdict for one in taken for verdict in one.verdicts)
+    for event, verdict in zip(export.events, verdicts, strict=True):
+        yield id_of(event), verdict
 
 
 def _message(faults: Sequence[tuple[str, str]]) -> str:

@@ -150,6 +150,10 @@ class Plain(Sequence[UsageEvent]):
     def __iter__(self) -> Iterator[UsageEvent]:
         return iter(self._made())
 
+    def has_zeros(self) -> bool:
+        """Whether some event reports nothing but zeros."""
+        return not all(map(any, map(dict.values, self.usages)))
+
     def _made(self) -> list[UsageEvent]:
         if self._events is None:
             columns = (self.ids, self.labels, self.times, self.usages, self.sessions)

@@ -14,6 +14,7 @@ from metering.held import BackfillNotOpen
 from metering.ingest import boxes, quarantine
 from metering.ingest.callers import Caller, Numbers
 from metering.ingest.decode import EVENTS_MAX, Refusal, Sent
+from metering.ingest.flagging import Verdict, closed_for, flagged
 from metering.ingest.plain import Labels, Plain
 from metering.ingest.pool import connected
 from metering.news import News, Opened
@@ -28,8 +29,8 @@ from metering.store import (
 )
 from metering.usage.correction import Correction, Reported
 from metering.usage.event import Rejected, UsageEvent
+from metering.usage.flags import ClosedPeriod
 
-Verdict = Outcome | Rejected
 NO_PROJECT = 0  # no row has this number
 NO_ROOM_RETRY_S = 60  # somebody has to do something first; then nobody waits for long
 NUMBERS_MAX = 10_000  # of one key, for as long as it is believed
@@ -63,11 +64,14 @@ def take(caller: Caller, sent: Sent, *, atomic: bool, backfill_id: int | None = 
 
 def _take(caller: Caller, sent: Sent, *, atomic: bool, backfill_id: int | None) -> Taken:
     with connected() as connection:
+        periods = closed_for(connection, caller, sent.events)
         if backfill_id is None and isinstance(sent.events, Plain):
             opened = _stored_as_news(connection, caller, sent.events)
             if opened:
                 caller.note_use(connection)
-                return Taken(all_accepted(len(sent.events)), opened.batch_id, news=True)
+                accepted = all_accepted(len(sent.events))
+                told = flagged(accepted, sent.events, periods, opened.received_at)
+                return Taken(told, opened.batch_id, news=True)
         found = placed(connection, caller, sent)
         incoming = [item for item in found if isinstance(item, Incoming)]
         rejected = [item for item in found if isinstance(item, Rejected)]
@@ -92,7 +96,7 @@ def _take(caller: Caller, sent: Sent, *, atomic: bool, backfill_id: int | None) 
             return Taken(_spoiled(sent, _told(sent, found, refusal.outcomes)))
         except BackfillNotOpen:  # since the door looked
             raise boxes.not_open(backfill_id) from None
-        taken = _taken(sent, found, stored)
+        taken = _taken(sent, found, stored, periods)
         if not atomic:
             keep_faults(connection, caller, sent, taken.verdicts, stored.batch_id)
         caller.note_use(connection)
@@ -246,8 +250,14 @@ def _told(
     return verdicts
 
 
-def _taken(sent: Sent, placed: Sequence[Incoming | Rejected], stored: Stored) -> Taken:
-    verdicts = _told(sent, placed, stored.outcomes)
+def _taken(
+    sent: Sent,
+    placed: Sequence[Incoming | Rejected],
+    stored: Stored,
+    periods: Sequence[ClosedPeriod],
+) -> Taken:
+    outcomes = _told(sent, placed, stored.outcomes)
+    verdicts = flagged(outcomes, sent.events, periods, stored.received_at)
     return Taken(verdicts, stored.batch_id, news=stored.count(Status.ACCEPTED) > 0)
 
 

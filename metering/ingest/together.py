@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,8 @@ from psycopg import Connection
 
 from metering import names, news
 from metering.ingest import decode
-from metering.ingest.decode import Refusal, Sent, id_of
+from metering.ingest.decode import Decoded, Refusal, Sent, id_of
+from metering.ingest.flagging import Verdict, closed_for, flagged, is_plain_news
 from metering.ingest.plain import NotPlain, Plain
 from metering.ingest.take import Taken, all_accepted, as_news, placed
 from metering.ingest.units import Arrived, Unit, is_small
@@ -19,6 +20,7 @@ from metering.names import TooManyNames
 from metering.news import News, Opened
 from metering.store import Incoming, Outcome, Status, Stored, store
 from metering.usage.event import Rejected, UsageEvent
+from metering.usage.flags import ClosedPeriod
 
 
 @dataclass(slots=True)
@@ -33,6 +35,7 @@ class Batch:
     incoming: list[Incoming] = field(default_factory=list)  # else
     opened: Opened | None = None
     stored: Stored | None = None
+    closed: Sequence[ClosedPeriod] = ()  # that some of its events may lie in
 
     @property
     def is_stored(self) -> bool:
@@ -79,6 +82,7 @@ class Batch:
 
         Those of its units that cannot be stored as they are leave it.
         """
+        self._find_closed(connection)
         try:
             if self.plain is not None:
                 self.news = as_news(connection, self.units[-1].caller, self.plain)
@@ -87,6 +91,11 @@ class Batch:
             alone = [*self.apart()]
         self.units = [unit for unit in self.units if unit not in alone]
         return alone
+
+    def _find_closed(self, connection: Connection[Any]) -> None:
+        events: Decoded = self.plain or [one for unit in self.units for one in unit.read().events]
+        if self.units:
+            self.closed = closed_for(connection, self.units[-1].caller, events)
 
     def _place(self, connection: Connection[Any]) -> list[Unit]:
         """Find the project of each event; the units that have more to them than good events."""
@@ -142,7 +151,7 @@ class Batch:
 
     def tell(self) -> None:
         """Give every request the verdicts on its own events."""
-        if self.opened is not None:
+        if self.opened is not None and self.plain and is_plain_news(self.plain, self.closed):
             alike: dict[int, Taken] = {}
             for unit in self.units:
                 assert unit.arrived is not None
@@ -151,13 +160,18 @@ class Batch:
                     alike[count] = Taken(all_accepted(count), self.opened.batch_id, news=True)
                 unit.taken = alike[count]
             return
-        assert self.stored is not None
-        outcomes = iter(self.stored.outcomes)
-        for unit in self.units:
+        batch = self.opened or self.stored
+        assert batch is not None
+        outcomes: Iterator[Verdict] | None = iter(self.stored.outcomes) if self.stored else None
+        for unit in self.apart():
             sent = unit.read()
-            own = [_own(sent, index, next(outcomes)) for index in range(len(sent.events))]
+            count = len(sent.events)
+            own: Sequence[Verdict] = all_accepted(count)
+            if outcomes is not None:
+                own = [_own(sent, index, next(outcomes)) for index in range(count)]
             new = any(isinstance(one, Outcome) and one.status is Status.ACCEPTED for one in own)
-            unit.taken = Taken(own, self.stored.batch_id, new)
+            told = flagged(own, sent.events, self.closed, batch.received_at)
+            unit.taken = Taken(told, batch.batch_id, new)
 
 
 def _together(requests: Sequence[Arrived], now: datetime) -> Plain:

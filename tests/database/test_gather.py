@@ -144,6 +144,31 @@ def test_a_replay_and_a_conflict_are_told_to_their_own_senders(
     assert rejections.counts(acme.pk, Which())["event_conflict"] >= 1
 
 
+def test_flags_are_told_to_their_own_senders_and_again_where_they_repeat_themselves(
+    senders: Senders, acme: Organization
+) -> None:
+    now = timezone.now()
+    readings.close(acme.pk, now - timedelta(days=9), now - timedelta(days=3))
+    senders.callers["acme"].closed_until = now - timedelta(days=3)  # as it is with the next look
+    long_ago = (now - timedelta(days=5)).isoformat()
+    late = make_event(now=now, occurred_at=long_ago, id="late")
+    units = [
+        senders.unit("acme", event("a"), late),
+        senders.unit("acme", event("zero", usage={"input": 0})),
+        senders.unit("globex", late),
+    ]
+    for status in ("accepted", "duplicate"):
+        again = [Unit(unit.caller, unit.sent) for unit in units]
+        committed(again)
+        assert [told(unit) for unit in again] == [[status, status], [status], [status]]
+        assert [flags(unit) for unit in again] == [[(), ("late",)], [("zero",)], [()]]
+
+
+def flags(unit: Unit) -> list[tuple[str, ...]]:
+    assert unit.taken is not None
+    return [one.flags for one in unit.taken.verdicts if isinstance(one, Outcome)]
+
+
 def test_an_event_of_a_reverted_backfill_is_refused_where_its_own_request_has_it(
     senders: Senders, acme: Organization
 ) -> None:

@@ -16,7 +16,7 @@ from accounts.models import Organization
 from billing import catalog, invoicing, subscriptions
 from billing.models import Invoice, InvoiceLine, InvoiceSeries, Subscription
 from billing.rating.period import Period, quarter_hour
-from metering import readings
+from metering import closed, readings
 from tests import build
 
 pytestmark = pytest.mark.django_db
@@ -90,6 +90,27 @@ def test_a_month_without_usage_still_has_an_invoice_of_nothing(subscription: Sub
     assert invoice.total_minor == 0
     assert invoice.number
     assert not invoice.lines.exists()
+
+
+def closed_periods(organization: Organization) -> list[tuple[datetime, datetime]]:
+    """As the door looks them up."""
+    connection.ensure_connection()
+    assert connection.connection is not None
+    found = closed.since(connection.connection, organization.pk, SEPTEMBER)
+    return [(one.starts_at, one.ends_at) for one in found]
+
+
+def test_metering_knows_that_a_month_is_closed_until_its_invoice_is_void(
+    subscription: Subscription, acme: Organization, globex: Organization
+) -> None:
+    assert closed_periods(acme) == []
+    september, _ = close(subscription, NOVEMBER)
+    assert closed_periods(acme) == [(SEPTEMBER, OCTOBER), (OCTOBER, NOVEMBER)]
+    assert closed_periods(globex) == []
+    invoicing.void(september, "a wrong address", NOVEMBER)
+    assert closed_periods(acme) == [(OCTOBER, NOVEMBER)]
+    close(subscription, NOVEMBER)
+    assert closed_periods(acme) == [(SEPTEMBER, OCTOBER), (OCTOBER, NOVEMBER)]
 
 
 def test_months_that_were_missed_are_closed_oldest_first(subscription: Subscription) -> None:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
 import pytest
 
+from metering import readings
+from metering.ingest import door as the_door
+from metering.readings import Slice
 from tests.bad_input import forms
 from tests.bad_input.forms import CELLS, FORMS, Form, cell_name
 from tests.meter import Reply, make_body
@@ -129,8 +134,6 @@ def test_an_id_that_was_rejected_is_free(standing: Standing, form: Form) -> None
 ACCEPTED = [
     (36, "no subscription is active at the event's time", {}),
     (37, "a model that no price names", {"model": "nobody/has-a-price-for-me"}),
-    (44, "an event of a month that may be closed", {"occurred_at": "2026-10-20T10:07:30Z"}),
-    (55, "nothing was used", {"usage": {"input": 0, "output": 0}}),
     (33, "a register of the sender's own", {"usage": {"somebodys_own": 3}}),
 ]
 
@@ -149,3 +152,65 @@ def test_what_is_odd_and_true_is_accepted(
         events[index] |= fields
     reply = send(standing, form, events, mode)
     assert (reply.status, reply.json["accepted"]) == (202, len(events)), (number, rule)
+
+
+CLOSED = Slice(datetime(2026, 10, 1, tzinfo=UTC), datetime(2026, 11, 1, tzinfo=UTC))
+FLAGGED = [
+    (44, "it happened in a closed period", {"occurred_at": "2026-10-20T10:07:30Z"}, ["late"],
+     "closed before it came .*2026-11-01T00:00:00Z.*will appear as an adjustment on the next"),
+    (44, "it happened at the last moment of a closed period",
+     {"occurred_at": "2026-10-31T23:59:59.999999Z"}, ["late"], "will appear as an adjustment"),
+    (55, "nothing was used", {"usage": {"input": 0, "output": 0}}, ["zero"],
+     "Every quantity is zero.*send an amendment"),
+    (55, "nothing was used in a closed period",
+     {"occurred_at": "2026-10-20T10:07:30Z", "usage": {"input": 0}}, ["late", "zero"],
+     "will appear as an adjustment.*Every quantity is zero"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def october_is_closed(standing: Standing, django_db_blocker: Any) -> Iterator[None]:
+    with django_db_blocker.unblock():
+        readings.close(standing.organization.pk, *CLOSED)
+        the_door.callers.forget()
+        yield
+        readings.open_again(standing.organization.pk, *CLOSED)
+        the_door.callers.forget()
+
+
+@cells
+@pytest.mark.parametrize(
+    ("number", "rule", "fields", "flags", "says"),
+    FLAGGED,
+    ids=[f"B-{one[0]}-{one[1]}" for one in FLAGGED],
+)
+def test_what_is_accepted_and_worth_knowing_has_flags_now_and_when_it_is_repeated(
+    standing: Standing, october_is_closed: None, number: int, rule: str, fields: dict[str, Any],
+    flags: list[str], says: str, form: Form, place: str, mode: str,
+) -> None:  # fmt: skip
+    events, odd = good_events(form, new_source()), forms.bad_places(place)
+    for index in odd:
+        events[index] |= fields
+    for status in ("accepted", "duplicate"):
+        reply = send(standing, form, events, mode)
+        assert (reply.status, reply.json[status]) == (202, len(events)), (number, rule)
+        assert reply.json["flags"] == {flag: len(odd) for flag in flags}
+        for index, answer in enumerate(reply.json["events"]):
+            assert answer.get("flags") == (flags if index in odd else None)
+            if index in odd and status == "accepted":
+                assert re.search(says, answer["detail"])
+    assert standing.kept(reply.json["batch_id"]) == []
+
+
+@batches
+def test_nothing_is_flagged_in_an_open_period(
+    standing: Standing, october_is_closed: None, form: Form, mode: str
+) -> None:
+    """B-44, its other side."""
+    events = good_events(form, new_source())
+    for event in events:
+        event["occurred_at"] = "2026-11-01T00:00:00Z"
+    reply = send(standing, form, events, mode)
+    assert reply.json["accepted"] == len(events)
+    assert "flags" not in reply.json
+    assert all("flags" not in one for one in reply.json["events"])

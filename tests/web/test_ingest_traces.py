@@ -169,6 +169,17 @@ def test_an_export_sent_twice_in_either_encoding_counts_once(
     assert len(readings.find_events(acme.pk)) == 2
 
 
+def test_a_flag_is_a_warning_beside_no_rejected_span(exporter: Exporter) -> None:
+    nothing = {"gen_ai.usage.input_tokens": 0, "gen_ai.usage.output_tokens": 0,
+               "gen_ai.usage.cache_read.input_tokens": 0,
+               "gen_ai.usage.reasoning.output_tokens": 0}  # fmt: skip
+    request = export(chat(1), chat(2, **nothing))
+    rejected, message = exporter.rejected(exporter.send(request))
+    assert rejected == 0
+    assert message.startswith(f"zero (1): span {2:032x}-{2:016x}: Every quantity is zero")
+    assert exporter.rejected(exporter.send(request)) == (0, "")  # a repetition is no news
+
+
 def test_other_spans_are_let_go_and_counted(exporter: Exporter, acme: Organization) -> None:
     reply = exporter.send(export(
         span(1), span(2, http__method="GET"), chat(3),

@@ -125,3 +125,16 @@ def test_a_key_that_is_not_valid_holds_the_spool(make_client: Callable[..., Clie
     client.spool.add([event().wire()])
     assert client.sender.step(NOW_S) == HELD_S
     assert client.spool.count() == 1
+
+
+def test_the_client_counts_what_the_door_flags(
+    make_client: Callable[..., Client], acme: Organization
+) -> None:
+    now = timezone.now()
+    readings.close(acme.pk, now - timedelta(days=9), now - timedelta(days=3))
+    client = make_client()
+    late = now - timedelta(days=5)
+    client.send(event(1, occurred_at=late), event(2, usage={"input": 0}), event(3))
+    counts = client.counts
+    assert (counts.accepted, counts.late, counts.zero) == (3, 1, 1)
+    assert "1 late, 1 zero" in str(counts)

@@ -27,6 +27,8 @@ class Counts:
     conflict: int = 0  # in the dead letters
     rejected: int = 0  # in the dead letters
     put_off: int = 0  # refused for now, to be tried again later
+    late: int = 0  # accepted or duplicate, of a period that was closed before they came
+    zero: int = 0  # accepted or duplicate, with nothing but zeros in them
     requests: int = 0
     retries: int = 0
 

@@ -41,6 +41,11 @@ WAIT_S_MAX = RETRY_AFTER_S_MAX + PAUSE_S_MAX
 REFUSED_S_FIRST = 60.0
 REFUSED_S_MAX = 3600.0
 REFUSALS_MAX = 30
+FLAGS = {
+    "late": "{} events came after their period was closed: they appear as adjustments on the next "
+    "invoice",
+    "zero": "{} events report nothing but zeros",
+}
 
 
 class Sender:
@@ -168,7 +173,12 @@ class Sender:
             conflict=conflicts,
             rejected=len(buried) - conflicts,
             put_off=len(later),
+            late=taken.flags.get("late", 0),
+            zero=taken.flags.get("zero", 0),
         )
+        for flag, sentence in FLAGS.items():
+            if events := taken.flags.get(flag):
+                self._complaints.say(f"flag {flag}", sentence.format(events))
         for index in later:
             self._complaints.say("put off", f"an event is tried again later: {taken.errors[index]}")
 

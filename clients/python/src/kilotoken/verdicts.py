@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -27,11 +27,15 @@ OF_CONTENT = frozenset({
 
 @dataclass(frozen=True)
 class Taken:
-    """Every event has its outcome; `errors` are the conflicts and rejections, by their index."""
+    """Every event has its outcome; `errors` are the conflicts and rejections, by their index.
+
+    `flags` counts what the server finds worth knowing of events that it has: late, zero.
+    """
 
     accepted: int
     duplicate: int
     errors: Mapping[int, Mapping[str, Any]]
+    flags: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,13 @@ def _taken(said: Mapping[str, Any], sent: int) -> Taken | Held:
     complete = accepted + duplicate + conflict + rejected == said["submitted"] == sent
     if not complete or len(errors) != conflict + rejected or not set(errors) <= set(range(sent)):
         return Held(f"the server's answer does not add up to the {sent} events it was sent")
-    return Taken(accepted, duplicate, errors)
+    return Taken(accepted, duplicate, errors, _flags(said.get("flags")))
+
+
+def _flags(told: object) -> Mapping[str, int]:
+    """The counts of those that can be read; a server older than flags tells of none."""
+    counts = told.items() if isinstance(told, dict) else ()
+    return {str(name): count for name, count in counts if type(count) is int}
 
 
 def _object(body: bytes) -> Mapping[str, Any]:
