@@ -416,11 +416,6 @@ REFUSED = [
     ),
     (
         {"charges": [{"code": "d", "kind": "demand", "price": "1", "window_minutes": 15,
-                      "step_minutes": 5}]},
-        "readings are quarter-hours",
-    ),
-    (
-        {"charges": [{"code": "d", "kind": "demand", "price": "1", "window_minutes": 15,
                       "basis": "coincident"}]},
         "choose account or each_meter",
     ),
