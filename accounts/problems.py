@@ -200,9 +200,9 @@ KINDS: dict[str, Kind] = {
     "invalid_request": Kind(422, "The request is not valid", "Mend the fields in `errors`."),
     "rate_limited": Kind(429, "Too many requests", "Wait as long as Retry-After says."),
     "too_many_names": Kind(
-        429,
+        422,
         "The organization has too many different names",
-        "Keep it; put what never repeats into `session`, or ask the operator for more.",
+        "Put what never repeats into `session`, or have the operator raise the limit; replay it.",
     ),
     "internal_error": Kind(
         500, "Something is wrong on our side", "Send it again; it is safe to repeat."

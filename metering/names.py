@@ -4,13 +4,16 @@ An attribution is a project, model, API key, agent, region and service class tog
 text stands for an absent name. Numbers are given in a committed statement of their own, before the
 batch that uses them, because what a process remembers must be in the database whatever becomes of
 that batch. A name that no event refers to does no harm.
+
+An organization has room for so many. Names that find none have no number; all others go on.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from django.conf import settings
 from psycopg import Connection
@@ -18,20 +21,21 @@ from psycopg.pq import TransactionStatus
 
 REMEMBERED_MAX = 100_000
 LATEST = 1_000  # the newest attributions, by which those who bring so many are told apart
+FULL_BELIEVED_S = 2.0  # for so long nobody counts again
 
 Attribution = tuple[int, str, str, str, str, str]  # project's row, then the names
 Names = Mapping[Any, int]
 
-# Asked once a statement, and only where something is new; rivals may pass it by a batch each.
-_ROOM = """(SELECT count(*) FROM {} WHERE organization_id = %(organization_id)s)
-          + %(wanted)s <= %(most)s"""
+# Counted once a statement, and only where something is new; rivals may pass it by a batch each.
+_ROOM = """LIMIT greatest(0, %(most)s - (
+        SELECT count(*) FROM {} WHERE organization_id = %(organization_id)s))"""
 SOURCES = f"""
     INSERT INTO metering_source (organization_id, name)
     SELECT %(organization_id)s, name FROM unnest(%(names)s::text[]) AS wanted (name)
     WHERE NOT EXISTS (SELECT FROM metering_source known
         WHERE known.organization_id = %(organization_id)s AND known.name = wanted.name)
-      AND {_ROOM.format("metering_source")}
     ORDER BY name
+    {_ROOM.format("metering_source")}
     ON CONFLICT DO NOTHING
 """  # noqa: S608
 SOURCE_IDS = """
@@ -51,8 +55,8 @@ ATTRIBUTIONS = f"""
                known.service_class)
             = (wanted.project_id, wanted.model, wanted.api_key, wanted.agent, wanted.region,
                wanted.service_class))
-      AND {_ROOM.format("metering_attribution")}
     ORDER BY {_COLUMNS}
+    {_ROOM.format("metering_attribution")}
     ON CONFLICT DO NOTHING
 """  # noqa: S608
 # Where many are new: how many different values each field had lately.
@@ -69,24 +73,22 @@ ATTRIBUTION_IDS = f"""
 """  # noqa: S608
 
 
-class TooManyNames(Exception):
-    """An organization has as many different names as are kept; those it has go on as before."""
+class Different(NamedTuple):
+    """How many different values a field had lately."""
 
-    def __init__(self, what: str, most: int, field: str, different: int) -> None:
-        super().__init__(
-            f"This organization has {most:,} different {what}, and no more are kept: nothing of "
-            f"this request was stored. The newest differ most in {field} ({different:,} values): "
-            "put what never repeats into session, or have the operator raise INGEST_NAMES_MAX."
-        )
-        self.field = field
-        self.most = most
+    field: str
+    values: int
 
 
 class _Remembered:
-    """Numbers known to be committed, by organization and name; forgotten all at once when full."""
+    """Numbers known to be committed, by organization and name; forgotten all at once when full.
+
+    And the organizations that have no room for another name, each for a moment.
+    """
 
     def __init__(self) -> None:
         self._ids: dict[tuple[int, Any], int] = {}
+        self._full: dict[int, float] = {}
         self._lock = threading.Lock()
 
     def of(self, organization_id: int, names: Iterable[Any]) -> tuple[dict[Any, int], list[Any]]:
@@ -107,9 +109,22 @@ class _Remembered:
                 self._ids.clear()
             self._ids.update({(organization_id, name): number for name, number in numbers.items()})
 
+    def has_room(self, organization_id: int) -> bool:
+        """False where there was none a moment ago."""
+        full_at = self._full.get(organization_id)
+        return full_at is None or time.monotonic() - full_at > FULL_BELIEVED_S
+
+    def note_room(self, organization_id: int, *, left: bool) -> None:
+        with self._lock:
+            if left:
+                self._full.pop(organization_id, None)
+            else:
+                self._full[organization_id] = time.monotonic()
+
     def forget(self) -> None:
         with self._lock:
             self._ids.clear()
+            self._full.clear()
 
 
 _sources = _Remembered()
@@ -152,16 +167,16 @@ def attribution(event: Named, project_id: int) -> Attribution:
 def source_ids(connection: Connection[Any], organization_id: int, names: Iterable[str]) -> Names:
     """The number of each source; new ones are made, and committed unless a transaction is open.
 
-    TooManyNames where they find no room.
+    Those that find no room are left out.
     """
     found, missing = _sources.of(organization_id, set(names))
     if missing:
-        parameters = {"organization_id": organization_id, "names": missing, **_room(missing)}
-        connection.execute(SOURCES, parameters)
+        parameters = {"organization_id": organization_id, "names": missing, **_most()}
+        if _sources.has_room(organization_id):
+            connection.execute(SOURCES, parameters)
         new = dict(connection.execute(SOURCE_IDS, parameters).fetchall())
+        _sources.note_room(organization_id, left=len(new) == len(missing))
         _remember(connection, _sources, organization_id, new)
-        if len(new) < len(missing):
-            raise TooManyNames("sources", settings.INGEST_NAMES_MAX, "source", len(missing))
         found |= new
     return found
 
@@ -177,27 +192,27 @@ def attribution_ids(
         parameters = {
             "organization_id": organization_id,
             **dict(zip(named, columns, strict=True)),
-            **_room(missing),
+            **_most(),
         }
-        connection.execute(ATTRIBUTIONS, parameters)
+        if _attributions.has_room(organization_id):
+            connection.execute(ATTRIBUTIONS, parameters)
         rows: Sequence[Sequence[Any]] = connection.execute(ATTRIBUTION_IDS, parameters).fetchall()
         new = {tuple(row[:-1]): row[-1] for row in rows}
+        _attributions.note_room(organization_id, left=len(new) == len(missing))
         _remember(connection, _attributions, organization_id, new)
-        if len(new) < len(missing):
-            raise _too_many(connection, organization_id)
         found |= new
     return found
 
 
-def _room(missing: Sequence[Any]) -> dict[str, int]:
-    return {"wanted": len(missing), "most": settings.INGEST_NAMES_MAX}
+def _most() -> dict[str, int]:
+    return {"most": settings.INGEST_NAMES_MAX}
 
 
-def _too_many(connection: Connection[Any], organization_id: int) -> TooManyNames:
+def different(connection: Connection[Any], organization_id: int) -> list[Different]:
+    """How many values each field of the newest attributions has, the most first."""
     counts = connection.execute(DIFFERENT, [organization_id, LATEST]).fetchone() or ()
-    different, field = max(zip(counts, FIELDS, strict=True))
-    what = f"combinations of project, {', '.join(FIELDS)}"
-    return TooManyNames(what, settings.INGEST_NAMES_MAX, field, different)
+    found = [Different(*pair) for pair in zip(FIELDS, counts, strict=True)]
+    return sorted(found, key=lambda one: -one.values)
 
 
 def _remember(

@@ -21,7 +21,6 @@ Json = dict[str, Any]
 ENVELOPE = (  # how the door refuses a request before it looks at any event
     *BODY, "bad_encoding", "empty_body", "wrong_shape", "request_timeout",
     "decompressed_too_large", "too_many_events", "unsupported_encoding", "rate_limited",
-    "too_many_names",
 )  # fmt: skip
 # How one event is refused beside others: a line may besides be no strict JSON.
 _EVENT_CODES = (

@@ -23,7 +23,7 @@ from accounts.problems import Problem
 from metering.ingest import doorbell
 from metering.ingest.decode import Refusal
 from metering.ingest.pool import connected
-from metering.ingest.take import NoRoom, keep_faults, take
+from metering.ingest.take import keep_faults, take
 from metering.ingest.together import Batch
 from metering.ingest.turns import Turns
 from metering.ingest.units import Unit
@@ -114,8 +114,6 @@ def commit(group: Sequence[Unit], deliver: Deliver) -> None:
     for place, unit in enumerate(alone):
         try:
             unit.taken = take(unit.caller, unit.read(), atomic=False)
-        except NoRoom as refusal:
-            _fail([unit], refusal, deliver)
         except Refusal as refusal:  # no database: the others need not wait for the same
             _fail(alone[place:], refusal, deliver)
             return

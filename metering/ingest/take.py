@@ -8,13 +8,13 @@ from typing import Any
 
 from psycopg import Connection
 
-from accounts.problems import Problem
 from metering import names, news
 from metering.held import BackfillNotOpen
 from metering.ingest import boxes, quarantine
 from metering.ingest.callers import Caller, Numbers
-from metering.ingest.decode import EVENTS_MAX, Refusal, Sent
+from metering.ingest.decode import EVENTS_MAX, Sent
 from metering.ingest.flagging import Verdict, closed_for, flagged
+from metering.ingest.naming import named
 from metering.ingest.plain import Labels, Plain
 from metering.ingest.pool import connected
 from metering.news import News, Opened
@@ -32,7 +32,6 @@ from metering.usage.event import Rejected, UsageEvent
 from metering.usage.flags import ClosedPeriod
 
 NO_PROJECT = 0  # no row has this number
-NO_ROOM_RETRY_S = 60  # somebody has to do something first; then nobody waits for long
 NUMBERS_MAX = 10_000  # of one key, for as long as it is believed
 _ACCEPTED = [Outcome(ordinal, Status.ACCEPTED) for ordinal in range(EVENTS_MAX)]
 
@@ -46,23 +45,8 @@ class Taken:
     news: bool = False  # whether there is something for the roll-up
 
 
-class NoRoom(Refusal):
-    """The organization has too many names for this request; others are not concerned."""
-
-    def __init__(self, found: names.TooManyNames) -> None:
-        extra = {"field": found.field, "limit": found.most, "retry_after_s": NO_ROOM_RETRY_S}
-        super().__init__(Problem("too_many_names", str(found), extra))
-
-
 def take(caller: Caller, sent: Sent, *, atomic: bool, backfill_id: int | None = None) -> Taken:
     """Store what can be stored; in atomic mode all or nothing."""
-    try:
-        return _take(caller, sent, atomic=atomic, backfill_id=backfill_id)
-    except names.TooManyNames as found:
-        raise NoRoom(found) from found
-
-
-def _take(caller: Caller, sent: Sent, *, atomic: bool, backfill_id: int | None) -> Taken:
     with connected() as connection:
         periods = closed_for(connection, caller, sent.events)
         if backfill_id is None and isinstance(sent.events, Plain):
@@ -72,7 +56,7 @@ def _take(caller: Caller, sent: Sent, *, atomic: bool, backfill_id: int | None) 
                 accepted = all_accepted(len(sent.events))
                 told = flagged(accepted, sent.events, periods, opened.received_at)
                 return Taken(told, opened.batch_id, news=True)
-        found = placed(connection, caller, sent)
+        found = named(connection, caller.organization_id, sent, placed(connection, caller, sent))
         incoming = [item for item in found if isinstance(item, Incoming)]
         rejected = [item for item in found if isinstance(item, Rejected)]
         if atomic and rejected:
@@ -112,7 +96,8 @@ def _stored_as_news(connection: Connection[Any], caller: Caller, plain: Plain) -
 
 
 def as_news(connection: Connection[Any], caller: Caller, plain: Plain) -> News | None:
-    """Plain events as they are stored; None where a project is not for this key.
+    """Plain events as they are stored; None where a project is not for this key, or a name finds
+    no room.
 
     To be called outside of any transaction: names get committed numbers.
     """
@@ -155,9 +140,13 @@ def _numbers(
     organization_id = caller.organization_id
     sources = names.source_ids(connection, organization_id, {one.source for one in new})
     numbers = names.attribution_ids(connection, organization_id, attributions.values())
-    known |= {one: (sources[one.source], numbers[attributions[one]]) for one in new}
+    known |= {
+        one: (sources[one.source], numbers[attributions[one]])
+        for one in new
+        if one.source in sources and attributions[one] in numbers
+    }
     caller.numbers = known
-    return list(map(known.__getitem__, labels))
+    return [known[one] for one in labels] if known.keys() >= new else None
 
 
 def all_accepted(count: int) -> Sequence[Verdict]:

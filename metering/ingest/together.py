@@ -9,17 +9,16 @@ from typing import Any
 
 from psycopg import Connection
 
-from metering import names, news
-from metering.ingest import decode
+from metering import news
+from metering.ingest import decode, naming
 from metering.ingest.decode import Decoded, Refusal, Sent, id_of
 from metering.ingest.flagging import Verdict, closed_for, flagged, is_plain_news
 from metering.ingest.plain import NotPlain, Plain
 from metering.ingest.take import Taken, all_accepted, as_news, placed
 from metering.ingest.units import Arrived, Unit, is_small
-from metering.names import TooManyNames
 from metering.news import News, Opened
 from metering.store import Incoming, Outcome, Status, Stored, store
-from metering.usage.event import Rejected, UsageEvent
+from metering.usage.event import Rejected
 from metering.usage.flags import ClosedPeriod
 
 
@@ -83,12 +82,9 @@ class Batch:
         Those of its units that cannot be stored as they are leave it.
         """
         self._find_closed(connection)
-        try:
-            if self.plain is not None:
-                self.news = as_news(connection, self.units[-1].caller, self.plain)
-            alone = [] if self.news else self._place(connection)
-        except TooManyNames:  # perhaps of some of them alone
-            alone = [*self.apart()]
+        if self.plain is not None:
+            self.news = as_news(connection, self.units[-1].caller, self.plain)
+        alone = [] if self.news else self._place(connection)
         self.units = [unit for unit in self.units if unit not in alone]
         return alone
 
@@ -100,17 +96,22 @@ class Batch:
     def _place(self, connection: Connection[Any]) -> list[Unit]:
         """Find the project of each event; the units that have more to them than good events."""
         alone = []
-        for unit in self.apart():
-            sent = unit.read()
-            found = placed(connection, self.units[-1].caller, sent) if is_small(sent) else []
+        items = [self._placed(connection, unit) for unit in self.apart()]
+        together = [item for of_unit in items for item in of_unit if isinstance(item, Incoming)]
+        naming.know(connection, self.organization_id, together)
+        for unit, of_unit in zip(self.units, items, strict=True):
+            found = naming.named(connection, self.organization_id, unit.read(), of_unit)
             incoming = [item for item in found if isinstance(item, Incoming)]
             if not incoming or len(incoming) < len(found):
                 alone.append(unit)
                 continue
             start = len(self.incoming)
             self.incoming += [item._replace(ordinal=start + item.ordinal) for item in incoming]
-        self._know_names(connection)
         return alone
+
+    def _placed(self, connection: Connection[Any], unit: Unit) -> Sequence[Incoming | Rejected]:
+        sent = unit.read()
+        return placed(connection, self.units[-1].caller, sent) if is_small(sent) else ()
 
     def apart(self) -> Sequence[Unit]:
         """Its units, each with those of the events that are its own."""
@@ -123,17 +124,6 @@ class Batch:
                 start = end
         self.plain = None
         return self.units
-
-    def _know_names(self, connection: Connection[Any]) -> None:
-        events = [
-            (item.event, item.project_id)
-            for item in self.incoming
-            if isinstance(item.event, UsageEvent)
-        ]
-        sources = {event.source for event, _ in events}
-        names.source_ids(connection, self.organization_id, sources)
-        wanted = [names.attribution(event, project_id) for event, project_id in events]
-        names.attribution_ids(connection, self.organization_id, wanted)
 
     def store(self, connection: Connection[Any]) -> None:
         """All of it, as news or event by event."""

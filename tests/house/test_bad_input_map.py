@@ -25,7 +25,7 @@ COURSES = {
     29: "test_what_was_accepted_before_is_a_duplicate_and_a_success",
     30: "test_another_content_under_a_known_id_is_a_conflict_with_both_values",
     31: "test_an_id_that_was_rejected_is_free",
-    62: "test_beyond_so_many_names_a_request_with_more_is_refused_and_says_which_field_brings_them",
+    62: "test_beyond_so_many_names_only_events_that_bring_another_are_refused",
     64: "test_what_takes_nothing_back_takes_no_id_either",
     65: "test_an_amendment_moves_usage_across_closed_invoices_to_another_model_and_price",
     66: "test_one_bad_cloudevent_is_rejected_alone",

@@ -316,31 +316,82 @@ class TestSetting:
             ApiKey.objects.filter(pk=key.pk).update(**{column: 0})
 
 
-def test_beyond_so_many_names_a_request_with_more_is_refused_and_says_which_field_brings_them(
+def named(known: list[dict[str, Any]], *agents: str) -> list[dict[str, Any]]:
+    return [event | {"agent": agent} for event, agent in zip(known, agents, strict=True)]
+
+
+@pytest.mark.parametrize("mode", ["partial", "atomic"])
+def test_beyond_so_many_names_only_events_that_bring_another_are_refused(
+    limited: Door, acme: Organization, settings: Any, mode: str
+) -> None:
+    """B-62."""
+    settings.INGEST_NAMES_MAX = 3
+    assert limited.post(named(events(3), "run-0", "run-1", "run-2")).status == 202
+    for remembered in (True, False):
+        if not remembered:
+            names.forget()  # another process knows nothing
+        source = f"more-{remembered}"
+        sent = named(events(3, source), "run-1", "run-3", "run-2")
+        reply = limited.post(sent, query=f"mode={mode}")
+        assert reply.status == (207 if mode == "partial" else 422)
+        first, bad, last = reply.json["events"]
+        assert (bad["code"], bad["pointer"]) == ("too_many_names", "/1/agent")
+        assert bad["retryable"]
+        assert "has 3 different combinations of project, model" in bad["detail"]
+        assert "differ most in agent (3 values); here agent is 'run-3'" in bad["detail"]
+        assert len(bad["detail"]) < 450
+        expected = ("accepted", None) if mode == "partial" else ("rejected", "batch_refused")
+        assert [(one["status"], one.get("code")) for one in (first, last)] == [expected] * 2
+    apply_all()
+    assert readings.event_count(acme.pk) == (7 if mode == "partial" else 3)
+
+
+def test_as_many_new_names_are_taken_as_there_is_room_for(limited: Door, settings: Any) -> None:
+    settings.INGEST_NAMES_MAX = 3
+    sent = named(events(5), *"dbeca")
+    reply = limited.post(sent)
+    assert (reply.status, reply.json["accepted"], reply.json["rejected"]) == (207, 3, 2)
+    stored = [one["index"] for one in reply.json["events"] if one["status"] == "accepted"]
+    again = limited.post(sent)
+    assert (again.json["duplicate"], again.json["rejected"]) == (3, 2)
+    assert [one["index"] for one in again.json["events"] if one["status"] == "duplicate"] == stored
+
+
+def test_what_found_no_room_is_kept_and_replayed_once_there_is_some(
     limited: Door, acme: Organization, settings: Any
 ) -> None:
-    settings.INGEST_NAMES_MAX = 3
-    known = [event | {"agent": f"run-{place}"} for place, event in enumerate(events(3))]
-    assert limited.post(known).status == 202
-    names.forget()  # another process remembers nothing
-    more = [event | {"agent": "run-3"} for event in events(1, "more")]
-    for sent in (more, [*events(1, "with"), *more], [*more, make_body(id="odd", nonsense=1)]):
-        reply = limited.post(sent)
-        assert (reply.status, reply.json["code"]) == (429, "too_many_names")
-        assert (reply.json["field"], reply.json["limit"]) == ("agent", 3)
-        assert reply.headers["Retry-After"] == str(reply.json["retry_after_s"])
-    again = [event | {"agent": "run-1"} for event in events(2, "known")]
-    assert limited.post(again).status == 202
+    settings.INGEST_NAMES_MAX = 1
+    reply = limited.post(named(events(3), "a", "b", "a"))
+    assert (reply.json["accepted"], reply.json["rejected"]) == (2, 1)
+    which = Which(code="too_many_names")
+    assert rejections.counts(acme.pk, which) == {"too_many_names": 1}
+    settings.INGEST_NAMES_MAX = 2
+    names.forget()  # or two seconds later
+    replayed = rejections.replay(acme.pk, which, now=timezone.now())
+    assert replayed.taken == 1
     apply_all()
-    assert readings.event_count(acme.pk) == 5
-    settings.INGEST_NAMES_MAX = 4
-    assert limited.post(more).status == 202
+    assert readings.event_count(acme.pk) == 3
+
+
+def test_who_is_full_is_not_counted_again_for_a_moment(
+    limited: Door, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.INGEST_NAMES_MAX = 1
+    assert limited.post(named(events(2), "a", "b")).status == 207
+    monkeypatch.setattr(names, "ATTRIBUTIONS", "this is no statement")
+    assert limited.post(named(events(2, "more"), "a", "b")).status == 207
+    monkeypatch.setattr(names, "FULL_BELIEVED_S", -1.0)
+    assert limited.post(named(events(2, "then"), "a", "b")).status == 500
 
 
 def test_there_is_a_limit_to_sources_too(limited: Door, settings: Any) -> None:
     settings.INGEST_NAMES_MAX = 1
-    first, second = events(2)
-    assert limited.post([first]).status == 202
-    reply = limited.post([second | {"source": "another"}])
-    assert (reply.status, reply.json["code"]) == (429, "too_many_names")
-    assert reply.json["field"] == "source"
+    first, second, third = events(3)
+    assert limited.post(first).status == 202
+    reply = limited.post([first, second | {"source": "another"}, third])
+    assert (reply.json["accepted"], reply.json["duplicate"]) == (1, 1)
+    (bad,) = [one for one in reply.json["events"] if one["status"] == "rejected"]
+    assert (bad["code"], bad["pointer"]) == ("too_many_names", "/1/source")
+    assert "has 1 different sources" in bad["detail"]
+    void = {"id": "v", "source": "a third", "voids": "nothing"}
+    assert limited.post([void]).json["events"][0]["code"] == "too_many_names"

@@ -18,7 +18,7 @@ from kilotoken.sending import HELD_S, Sender
 from kilotoken.spool import Spool
 
 from accounts.models import Organization
-from metering import readings
+from metering import names, readings
 from metering.ingest import doorbell
 from tests import build
 from tests.meter import Door, apply_all, empty_meter
@@ -138,3 +138,23 @@ def test_the_client_counts_what_the_door_flags(
     counts = client.counts
     assert (counts.accepted, counts.late, counts.zero) == (3, 1, 1)
     assert "1 late, 1 zero" in str(counts)
+
+
+def test_an_event_whose_name_finds_no_room_holds_up_no_other(
+    make_client: Callable[..., Client], acme: Organization, settings: Any
+) -> None:
+    settings.INGEST_NAMES_MAX = 2
+    client = make_client()
+    client.send(*(event(number, agent=f"run-{number}") for number in range(3)))
+    counts = client.counts
+    assert (counts.accepted, counts.put_off, counts.rejected) == (2, 1, 0)
+    client.send(event(10, agent="run-0"), event(11, agent="new"), event(12, agent="run-1"))
+    assert (counts.accepted, counts.put_off, client.spool.count()) == (4, 2, 2)
+    assert not client.sender.held
+    settings.INGEST_NAMES_MAX = 4
+    names.forget()  # or two seconds later
+    assert client.sender.step(NOW_S) > 0  # not due yet
+    assert client.sender.step(NOW_S + 61) == 0.0
+    assert (counts.accepted, client.spool.count()) == (6, 0)
+    apply_all()
+    assert readings.event_count(acme.pk) == 6
