@@ -103,7 +103,7 @@ def of_period(
     period: Period,
     now: datetime,
     *,
-    events_max: int | None = EVENTS_MAX,
+    events_max: int | None = None,
 ) -> FateTotals:
     """The fates of all events of a billing period, as of one instant.
 
