@@ -24,7 +24,7 @@ from django.db.backends.utils import CursorWrapper
 from django.db.utils import Error, OperationalError
 
 from accounts import prepared
-from metering import limits, netting, rollup
+from metering import limits, netting, summing
 from metering.netting import OF_BATCHES, STILL_IN, Events
 from metering.usage.event import AHEAD_MAX
 
@@ -237,7 +237,7 @@ def step() -> int:
                 return 0
             task = _Task._make(found)
             _go_on(cursor, task)
-    except (Error, rollup.NotThere, SumsDiffer) as error:
+    except (Error, summing.NotThere, SumsDiffer) as error:
         if task is None:
             raise
         _postpone(task, error)
@@ -292,11 +292,11 @@ def _moved(side: str) -> Events:
         JOIN metering_inputlimits after ON after.version = %(version)s
         CROSS JOIN LATERAL (SELECT {side}.limits) AS told
         """,
-        f"WHERE {STILL_IN} AND {rollup.band('before.limits')} <> {rollup.band('after.limits')}",
+        f"WHERE {STILL_IN} AND {summing.band('before.limits')} <> {summing.band('after.limits')}",
     )
 
 
-TOUCHED = f"SELECT DISTINCT starts_at FROM ({rollup.some_of(_moved('before'))}) AS event"  # noqa: S608
+TOUCHED = f"SELECT DISTINCT starts_at FROM ({summing.some_of(_moved('before'))}) AS event"  # noqa: S608
 TOLD = """
     UPDATE metering_ingestbatch SET limits_version = %(version)s
     WHERE organization_id = %(organization_id)s AND id = ANY(%(batch_ids)s)
@@ -324,12 +324,12 @@ def _tell_anew(cursor: CursorWrapper, organization_id: int, batches: list[_Batch
         "received_at": [batch.received_at for batch in batches],
         "version": limits.newest(cursor).version,
     }
-    cursor.execute(TOUCHED, {**parameters, **rollup.TELLING})
+    cursor.execute(TOUCHED, {**parameters, **summing.TELLING})
     parameters["quarters"] = [starts_at for (starts_at,) in cursor.fetchall()]
     if parameters["quarters"]:
         before = _sums(cursor, parameters)
-        rollup.subtract(cursor, _moved("before"), parameters)
-        rollup.add(cursor, _moved("after"), parameters)
+        summing.subtract(cursor, _moved("before"), parameters)
+        summing.add(cursor, _moved("after"), parameters)
         if _sums(cursor, parameters) != before:
             raise SumsDiffer("the readings would add up to something else")
     cursor.execute(TOLD, parameters)

@@ -18,8 +18,9 @@ from django.db import connection, transaction
 from django.db.utils import Error, OperationalError
 
 from accounts import prepared
-from metering import netting, rollup
-from metering.rollup import ATTEMPTS_MAX, CLAIMED, ERROR_LENGTH_MAX, LEASE, LeaseLost, Parameters
+from metering import netting, rollup, summing
+from metering.rollup import ATTEMPTS_MAX, CLAIMED, ERROR_LENGTH_MAX, LEASE, LeaseLost
+from metering.summing import Parameters
 
 BATCHES_MAX = 20  # a transaction
 
@@ -125,7 +126,7 @@ def apply(claim: Claim) -> None:
         cursor.execute(DONE, parameters)
         if cursor.rowcount != len(claim):
             raise LeaseLost(f"{len(claim) - cursor.rowcount} of {len(claim)} batches are not ours")
-        rollup.subtract(cursor, netting.REVERTED, parameters)
+        summing.subtract(cursor, netting.REVERTED, parameters)
 
 
 def apply_or_postpone(claim: Claim) -> int:
@@ -138,7 +139,7 @@ def apply_or_postpone(claim: Claim) -> int:
     except LeaseLost as lost:
         logger.warning("a lease was lost: %s", lost)
         return 0
-    except (Error, rollup.NotThere) as error:
+    except (Error, summing.NotThere) as error:
         if len(claim) > 1:
             return sum(apply_or_postpone(part) for part in claim.parts())
         _postpone(claim, error)

@@ -119,12 +119,15 @@ class Callers:
         self._known: dict[str, tuple[float, Caller | None]] = {}
         self._lock = threading.Lock()
 
-    def find(self, text: str) -> Caller | None:
-        """The live caller whose key this is. Unknown, revoked and expired look the same."""
+    def find(self, text: str, *, renew: bool = False) -> Caller | None:
+        """The live caller whose key this is. Unknown, revoked and expired look the same.
+
+        With `renew` the database is asked for whom `remembers` does not know any more.
+        """
         prefix = keys.prefix_of(text)
         if prefix is None:
             return None
-        caller = self._lookup(prefix)
+        caller = self._lookup(prefix, BELIEVED_S - MARGIN_S if renew else BELIEVED_S)
         stored = caller.digest if caller else bytes(32)
         good = hmac.compare_digest(keys.digest(text, settings.KEY_PEPPER), stored)
         return caller if good else None
@@ -137,11 +140,11 @@ class Callers:
             entry is not None and time.monotonic() - entry[0] <= BELIEVED_S - MARGIN_S
         )
 
-    def _lookup(self, prefix: str) -> Caller | None:
+    def _lookup(self, prefix: str, believed_s: float) -> Caller | None:
         """From memory, or else from the database."""
         asked_at = time.monotonic()
         entry = self._known.get(prefix)
-        if entry is not None and asked_at - entry[0] <= BELIEVED_S:
+        if entry is not None and asked_at - entry[0] <= believed_s:
             return entry[1]
         with connected() as connection:
             row = connection.execute(FIND, [USED_EVERY, prefix]).fetchone()

@@ -106,11 +106,14 @@ def knows(asked: Request) -> bool:
     return callers.remembers(text.strip())
 
 
-def admit(asked: Request) -> Admitted | Answer:
-    """All that a request's head can tell; the answer already where it has no body to read."""
+def admit(asked: Request, *, renew: bool = False) -> Admitted | Answer:
+    """All that a request's head can tell; the answer already where it has no body to read.
+
+    With `renew` whom `knows` does not know is looked up, and known from then on.
+    """
     if asked.path in PATHS:
         _only(asked.method, "POST")
-        return _admit(asked)
+        return _admit(asked, renew=renew)
     if asked.path == HEALTH_PATH:
         _only(asked.method, "GET", "HEAD")
         return Answer(HTTPStatus.OK, b"" if asked.method == "HEAD" else b'{"status": "alive"}')
@@ -124,9 +127,9 @@ def _only(method: str, *allowed: str) -> None:
         raise Refusal(Problem("method_not_allowed", detail), [("Allow", listed)])
 
 
-def _admit(asked: Request) -> Admitted:
+def _admit(asked: Request, *, renew: bool) -> Admitted:
     length = request.declared_length(asked)
-    caller = may_report(callers.find(request.bearer(asked)))
+    caller = may_report(callers.find(request.bearer(asked), renew=renew))
     now_ns = time.monotonic_ns()
     allowance = allowances.of(
         caller.api_key_id, caller.allowed, processes=settings.INGEST_PROCESSES, now_ns=now_ns

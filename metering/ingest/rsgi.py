@@ -30,6 +30,7 @@ THREADS = 4  # that decode and store
 LOOKUP_THREADS = 2  # that look up who signs; apart, so that nobody is refused late
 WAITING_MAX = 256  # requests that wait for a thread; beyond, senders are told to come back
 EACH_MAX = 64  # of one organization
+LOOKUPS_MAX = 4_096  # keys that wait to be looked up, whose organization nobody knows yet
 WHOLE_BYTES_MAX = 1 << 14  # a body that is read in one piece
 BODIES_BYTES_MAX = 256 << 20  # of all larger ones that are read, wait or are being stored
 GARBAGE_MAX = 50_000  # objects between two looks; Python's own is 700
@@ -68,11 +69,13 @@ class Exchange(Protocol):
 class Threads:
     """A few threads, for which organizations queue in turn. Used from one event loop alone."""
 
-    def __init__(self, count: int, name: str) -> None:
+    def __init__(
+        self, count: int, name: str, *, waiting_max: int = WAITING_MAX, each_max: int = EACH_MAX
+    ) -> None:
         self._pool = ThreadPoolExecutor(count, thread_name_prefix=name)
         self._free = count
         self._waiting: Turns[asyncio.Future[None]] = Turns(
-            waiting_max=WAITING_MAX, each_max=EACH_MAX
+            waiting_max=waiting_max, each_max=each_max
         )
 
     async def run(self, organization_id: int, work: Callable[[], T]) -> T:
@@ -126,7 +129,9 @@ class Application:
         sys.setswitchinterval(SWITCH_S)
         self._gatherer = Gatherer(lambda units: _call(loop, units))
         self._threads = Threads(THREADS, "store")
-        self._lookups = Threads(LOOKUP_THREADS, "lookup")
+        self._lookups = Threads(
+            LOOKUP_THREADS, "lookup", waiting_max=LOOKUPS_MAX, each_max=LOOKUPS_MAX
+        )
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         for served in (self._lookups, self._threads, self._gatherer):
@@ -158,7 +163,7 @@ class Application:
             return door.admit(asked)
         done = self._asking[signed] = asyncio.get_running_loop().create_future()
         try:
-            return await self._lookups.run(0, lambda: door.admit(asked))
+            return await self._lookups.run(0, lambda: door.admit(asked, renew=True))
         finally:
             done.set_result(None)
             if self._asking.get(signed) is done:

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from accounts.models import Organization
-from metering import backfills, limits, readings, reaggregation, reverting, rollup, store
+from metering import backfills, limits, readings, reaggregation, reverting, rollup, store, summing
 from metering.store import Incoming
 from metering.tasks import apply_pending_batches
 from metering.usage.correction import Correction
@@ -271,7 +271,7 @@ def test_whoever_dies_on_the_way_leaves_nothing_half_done(
     assert reaggregation.step()
     after_one = readings_of(acme)
     with monkeypatch.context() as patch:
-        patch.setattr(rollup, "add", the_session_ends(database))
+        patch.setattr(summing, "add", the_session_ends(database))
         assert reaggregation.step()
     assert readings_of(acme) == after_one
     (left,) = reaggregation.progress()

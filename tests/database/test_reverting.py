@@ -9,7 +9,7 @@ import pytest
 from django.db import OperationalError
 
 from accounts.models import Organization
-from metering import backfills, reverting, rollup
+from metering import backfills, reverting, rollup, summing
 from tests.conftest import NOW
 from tests.corrections import (
     event,
@@ -65,7 +65,7 @@ def test_a_worker_that_dies_while_reverting_leaves_nothing_half_done(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(rollup, "subtract", die)
+        patched.setattr(summing, "subtract", die)
         with pytest.raises(KeyboardInterrupt):
             reverting.apply_reverts()
     assert readings_of(acme) == before
@@ -158,7 +158,7 @@ def test_an_outage_while_reverting_is_not_the_batchs_fault(
         raise OperationalError("the server closed the connection")
 
     with monkeypatch.context() as patched:
-        patched.setattr(rollup, "subtract", fail)
+        patched.setattr(summing, "subtract", fail)
         assert reverting.apply_reverts() == 1
     row = database.execute("SELECT state, attempts, last_error FROM metering_ingestbatch")
     assert row.fetchall() == [("reverting", 0, "the server closed the connection")]

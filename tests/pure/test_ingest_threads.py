@@ -91,7 +91,7 @@ def test_who_signs_alike_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> N
     looked_up: list[str] = []
     held = threading.Event()
 
-    def admit(asked: Request) -> str:
+    def admit(asked: Request, *, renew: bool = False) -> str:
         signed = asked.headers["authorization"]
         if signed not in known:
             looked_up.append(signed)

@@ -187,6 +187,18 @@ class TestWhoMaySend:
         moment[0] += 2.01
         problem(door.post(body(id="b")), 401, "invalid_api_key")
 
+    def test_who_is_looked_up_is_known_from_then_on(
+        self, key: tuple[ApiKey, str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Else every request of the last moments of a belief is sent to the threads for nothing."""
+        moment = [time.monotonic()]
+        monkeypatch.setattr(callers.time, "monotonic", lambda: moment[0])
+        for later_s in (0, 1.95, 2.05):
+            moment[0] += later_s
+            assert not the_door.callers.remembers(key[1])
+            assert the_door.callers.find(key[1], renew=True)
+            assert the_door.callers.remembers(key[1])
+
     def test_use_is_noted_at_most_once_a_minute(self, key: tuple[ApiKey, str], door: Door) -> None:
         row = key[0]
         door.post(body(id="a"))
