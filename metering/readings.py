@@ -19,6 +19,7 @@ from django.db import connection
 from accounts import prepared
 from accounts.models import Project
 from metering import limits
+from metering import tally_blocks as tally_blocks
 from metering.closed import close as close
 from metering.closed import open_again as open_again
 from metering.found import EventPage as EventPage  # all these for whoever looks events up
