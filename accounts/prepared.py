@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
-from django.db import DEFAULT_DB_ALIAS, connection, models
+from django.db import DEFAULT_DB_ALIAS, connections, models
 from django.db.backends.postgresql.base import ServerBindingCursor
 from django.db.backends.utils import CursorWrapper
 
@@ -22,10 +22,11 @@ Parameters = Sequence[Any] | Mapping[str, Any]
 @contextmanager
 def cursor() -> Iterator[CursorWrapper]:
     """A cursor whose statements are prepared after a few times (settings: `prepare_threshold`)."""
-    connection.ensure_connection()
-    with connection.wrap_database_errors:
-        bound: Any = ServerBindingCursor(connection.connection)  # type: ignore[call-arg]
-    with connection.make_cursor(bound) as wrapped:
+    default = connections[DEFAULT_DB_ALIAS]  # once: each look through `connection` costs anew
+    default.ensure_connection()
+    with default.wrap_database_errors:
+        bound: Any = ServerBindingCursor(default.connection)  # type: ignore[call-arg]
+    with default.make_cursor(bound) as wrapped:
         yield wrapped
 
 

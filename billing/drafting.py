@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 
 from django.db import transaction
 
@@ -68,13 +66,15 @@ def write_draft(
 
 
 BILLED = """
-    SELECT line.usage_start, line.usage_end, line.version, line.component, line.model,
-           line.register, line.bucket, line.step, line.quantity, line.unit_price, line.per,
-           line.trace
+    SELECT asked.place, line.version, line.component, line.model, line.register, line.bucket,
+           line.step, line.quantity, line.unit_price, line.per, line.trace
     FROM billing_invoice document
     JOIN billing_invoiceline line ON line.invoice_id = document.id
+    JOIN unnest(%(starts)s::timestamptz[], %(ends)s::timestamptz[])
+         WITH ORDINALITY AS asked (usage_start, usage_end, place)
+      ON asked.usage_start = line.usage_start AND asked.usage_end = line.usage_end
     WHERE document.organization_id = %(organization)s AND document.status = 'issued'
-      AND document.period_end > %(first)s AND line.usage_start >= %(first)s
+      AND document.period_end > %(first)s
     ORDER BY line.id
 """
 
@@ -84,14 +84,17 @@ def billed(periods: Sequence[PeriodOf]) -> list[list[RatedLine]]:
 
     An organization's subscriptions never overlap, so its periods are known by their instants.
     """
-    found: dict[tuple[datetime, datetime], list[RatedLine]] = defaultdict(list)
+    starts = [period.start for _, period in periods]
     asked = {
         "organization": periods[0][0].organization_id,
-        "first": min(period.start for _, period in periods),
+        "first": min(starts),
+        "starts": starts,
+        "ends": [period.end for _, period in periods],
     }
-    for start, end, *line, trace in prepared.rows(BILLED, asked):
-        found[start, end] += rated(Carried._make((*line, json.loads(trace))))
-    return [found[period.start, period.end] for _, period in periods]
+    found: list[list[RatedLine]] = [[] for _ in periods]
+    for place, *line, trace in prepared.rows(BILLED, asked):
+        found[place - 1] += rated(Carried._make((*line, json.loads(trace))))
+    return found
 
 
 def on_lines(

@@ -7,7 +7,7 @@ as of one instant, and each register has to come to the same.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +16,7 @@ from itertools import islice
 from django.db import connection, transaction
 
 from accounts.models import Organization
-from billing import reckoning, subscriptions
+from billing import reckoning, standing, subscriptions
 from billing.fates import Fate, Verdict
 from billing.models import Subscription
 from billing.rating.period import Period
@@ -24,18 +24,12 @@ from billing.rating.scope import REQUESTS
 from metering import readings
 from metering.readings import Slice
 
-EVENTS_MAX = 1_000_000  # that a page goes through: a few seconds
+EVENTS_MAX = 1_000_000  # that a page goes through: a few seconds; more are counted beforehand
 PERIODS_MAX = 13
 
 PeriodOf = tuple[Subscription, Period]
-
-
-class TooManyEvents(Exception):
-    """More events than a page goes through."""
-
-    def __init__(self, events: int) -> None:
-        super().__init__(f"{events} events are too many to go through")
-        self.events = events
+Progress = readings.tally_blocks.Progress
+TooManyEvents = readings.tally_blocks.TooManyEvents
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,17 +103,18 @@ def of_period(
     period: Period,
     now: datetime,
     *,
-    events_max: int | None = EVENTS_MAX,
+    events_max: int | None = None,
 ) -> FateTotals:
-    """Go through all events of a billing period; TooManyEvents where the readings hold more."""
+    """The fates of all events of a billing period, as of one instant.
+
+    TooManyEvents where more than `events_max` would have to be gone through: see `count_on`.
+    """
     organization_id = subscription.organization_id
     with _one_instant():
+        reckoned = reckoning.of_period(subscription, period, now, events_max=events_max)
         metered: Counter[str] = Counter()
         for used in readings.usage_in(organization_id, [Slice(period.start, period.end)]):
             metered[used.register] += used.quantity
-        if events_max is not None and metered[REQUESTS] > events_max:
-            raise TooManyEvents(metered[REQUESTS])
-        reckoned = reckoning.of_period(subscription, period, now)
     by_events, quantities, total = reckoned.in_readings(), reckoned.quantities, reckoned.total()
     for fate, events in reckoned.events.items():
         quantities[fate][REQUESTS] = events
@@ -139,6 +134,28 @@ def of_period(
         ],
         events=reckoned.verdicts.total(),
     )
+
+
+def count_on(
+    subscription_id: int, start: datetime, now: datetime, *, is_time_up: Callable[[], bool]
+) -> Progress | None:
+    """Count the events of a billing period, block by block, until time is up or all are counted.
+
+    Safe to repeat, to end at any time and to begin at many places. None: no period begins there.
+    """
+    subscription = (
+        Subscription.objects.select_related("organization", "tariff")
+        .filter(pk=subscription_id)
+        .first()
+    )
+    if subscription is None or subscription.starts_at > start:
+        return None
+    period = subscriptions.period_at(subscription, start)
+    stretch = reckoning.stretch_of(standing.of(subscription, period, now))
+    while True:
+        progress = readings.tally_blocks.count_on(stretch)
+        if progress.is_done or is_time_up():
+            return progress
 
 
 @contextmanager

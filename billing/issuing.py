@@ -6,6 +6,7 @@ import json
 from datetime import datetime, timedelta
 
 from django.conf import settings
+from django.db import connection
 
 from accounts import prepared
 from accounts.models import Organization
@@ -13,40 +14,42 @@ from billing import numbers
 from billing.models import Invoice
 from metering import readings
 
-FREEZE = """
-    UPDATE billing_invoice
-    SET status = %(status)s, seller = %(seller)s, buyer = %(buyer)s, number = %(number)s,
-        issued_at = %(issued_at)s, due_at = %(due_at)s
-    WHERE id = %(id)s
-"""
+# The number is taken in the statement that freezes: until the commit nobody else can take the next
+# of its series.
+FREEZE = f"""
+    WITH taken AS ({numbers.TAKE})
+    UPDATE billing_invoice document
+    SET status = %(status)s, seller = %(seller)s, buyer = %(buyer)s,
+        number = {numbers.WRITTEN}, issued_at = taken.issued_at,
+        due_at = taken.issued_at + %(due_in)s::interval
+    FROM taken WHERE document.id = %(id)s
+    RETURNING document.number, document.issued_at, document.due_at
+"""  # noqa: S608 - our own texts
 
 
 def freeze(document: Invoice, now: datetime) -> None:
-    """Issue a draft, whichever kind of document it is, inside the caller's transaction.
+    """Issue a draft, whichever kind of document it is, last in the caller's transaction.
 
-    The number is taken last but one: until the commit nobody else can take the next of its series.
     A credit note is due to nobody. An invoice closes its period: usage of it comes late from now.
     """
+    assert connection.in_atomic_block
     if document.kind == Invoice.Kind.INVOICE:
         readings.close(document.organization_id, document.period_start, document.period_end)
     document.seller, document.buyer = settings.SELLER, _buyer(document.organization)
     document.status = Invoice.Status.ISSUED
-    document.number, document.issued_at = numbers.take(document.kind, now)
-    if document.kind != Invoice.Kind.CREDIT_NOTE:
-        document.due_at = document.issued_at + timedelta(days=settings.INVOICE_DUE_DAYS)
-    with prepared.cursor() as cursor:
-        cursor.execute(
-            FREEZE,
-            {
-                "id": document.pk,
-                "status": document.status,
-                "seller": json.dumps(document.seller),
-                "buyer": json.dumps(document.buyer),
-                "number": document.number,
-                "issued_at": document.issued_at,
-                "due_at": document.due_at,
-            },
-        )
+    due_in = timedelta(days=settings.INVOICE_DUE_DAYS)
+    frozen = prepared.rows(
+        FREEZE,
+        {
+            "id": document.pk,
+            "status": document.status,
+            "seller": json.dumps(document.seller),
+            "buyer": json.dumps(document.buyer),
+            "due_in": None if document.kind == Invoice.Kind.CREDIT_NOTE else due_in,
+            **numbers.series(document.kind, now),
+        },
+    )
+    ((document.number, document.issued_at, document.due_at),) = frozen
 
 
 def _buyer(organization: Organization) -> dict[str, str]:

@@ -130,8 +130,9 @@ def rated(line: InvoiceLine | Carried) -> list[RatedLine]:
     parts = line.trace.get("parts")
     if parts is None:
         assert line.unit_price is not None
-        return [_rated(line, line.unit_price, line.quantity)]
-    return [_rated(line, Decimal(price), quantity) for price, quantity in parts]
+        return [_rated(line, line.unit_price, line.quantity, line.trace)]
+    trace = {name: value for name, value in line.trace.items() if name != "parts"}
+    return [_rated(line, Decimal(price), quantity, trace) for price, quantity in parts]
 
 
 def is_charge(line: InvoiceLine | RatedLine) -> bool:
@@ -148,7 +149,9 @@ def _difference(paper: PaperLine) -> Said:
     return {"difference": {"now": billed + paper.quantity, "billed": billed}}
 
 
-def _rated(line: InvoiceLine | Carried, unit_price: Decimal, quantity: int) -> RatedLine:
+def _rated(
+    line: InvoiceLine | Carried, unit_price: Decimal, quantity: int, trace: Said
+) -> RatedLine:
     return RatedLine(
         version=line.version,
         component=line.component,
@@ -159,7 +162,7 @@ def _rated(line: InvoiceLine | Carried, unit_price: Decimal, quantity: int) -> R
         quantity=quantity,
         unit_price=unit_price,
         per=line.per,
-        trace={name: value for name, value in line.trace.items() if name != "parts"},
+        trace=trace,
     )
 
 

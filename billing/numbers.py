@@ -5,9 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from django.conf import settings
-from django.db import connection
 
-from accounts import prepared
 from billing.models import Invoice
 
 # The row stays locked until the issuing transaction ends, so a rollback gives the number back.
@@ -15,14 +13,17 @@ from billing.models import Invoice
 # then takes the earlier one's instant.
 TAKE = """
     INSERT INTO billing_invoiceseries AS series (prefix, year, last_number, last_issued_at)
-    VALUES (%s, %s, 1, %s)
+    VALUES (%(prefix)s, %(year)s, 1, %(now)s)
     ON CONFLICT (prefix, year) DO UPDATE
         SET last_number = series.last_number + 1,
             last_issued_at = greatest(series.last_issued_at, excluded.last_issued_at)
-    RETURNING last_number, last_issued_at
+    RETURNING prefix, year, last_number::text AS last_number, last_issued_at AS issued_at
 """
-
-
+# At least six digits: KT-2026-000001.
+WRITTEN = """
+    concat_ws('-', taken.prefix, taken.year,
+              lpad(taken.last_number, greatest(6, length(taken.last_number)), '0'))
+"""
 PREFIXES = {
     Invoice.Kind.INVOICE: settings.INVOICE_PREFIX,
     Invoice.Kind.CREDIT_NOTE: settings.CREDIT_NOTE_PREFIX,
@@ -30,12 +31,10 @@ PREFIXES = {
 }
 
 
-def take(kind: str, now: datetime) -> tuple[str, datetime]:
-    """Take the next number of a kind of document, and the instant of issue.
-
-    Call it last but one in the transaction.
-    """
-    assert connection.in_atomic_block
-    prefix, year = PREFIXES[Invoice.Kind(kind)], now.astimezone(UTC).year
-    ((number, issued_at),) = prepared.rows(TAKE, [prefix, year, now])
-    return f"{prefix}-{year}-{number:06}", issued_at
+def series(kind: str, now: datetime) -> dict[str, object]:
+    """What TAKE is asked with: the series of a kind of document, and the instant of issue."""
+    return {
+        "prefix": PREFIXES[Invoice.Kind(kind)],
+        "year": now.astimezone(UTC).year,
+        "now": now,
+    }

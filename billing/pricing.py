@@ -211,9 +211,10 @@ def lines_of(periods: Sequence[PeriodOf]) -> list[list[RatedLine]]:
 def unsettled_readings(periods: Sequence[PeriodOf]) -> NotYet | None:
     """What is on its way within the readings that an organization's periods are rated by."""
     organization_id = periods[0][0].organization_id
-    if readings.is_being_told_apart(organization_id, max(period.end for _, period in periods)):
+    found = readings.unsettled(organization_id, max(period.end for _, period in periods))
+    if found.being_told_apart:
         return NotToldApart()
-    return NotTakenOut() if readings.is_being_taken_out(organization_id) else None
+    return NotTakenOut() if found.being_taken_out else None
 
 
 def lines_as_known(periods: Sequence[PeriodOf]) -> list[list[RatedLine]]:

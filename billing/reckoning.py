@@ -70,14 +70,17 @@ class Reckoning:
             self.used[verdict].update(used)
 
 
-def of_period(subscription: Subscription, period: Period, now: datetime) -> Reckoning:
-    """The fates of the events of one billing period. Goes through all of them."""
+def of_period(
+    subscription: Subscription, period: Period, now: datetime, *, events_max: int | None = None
+) -> Reckoning:
+    """The fates of the events of one billing period, within the caller's snapshot.
+
+    Goes through those that were not counted before (`readings.tally_blocks`), at most `events_max`
+    of them: else TooManyEvents.
+    """
     stands = standing.of(subscription, period, now)
-    tallies = readings.tallies(
-        subscription.organization_id,
-        [segment.start for segment in stands.segments],
-        period.end,
-        seen_until=stands.seen_until,
+    tallies = readings.tally_blocks.counted(
+        stretch_of(stands), seen_until=stands.seen_until, events_max=events_max
     )
     reckoning = Reckoning()
     on_documents: Counter[tuple[int, What]] = Counter()
@@ -92,6 +95,14 @@ def of_period(subscription: Subscription, period: Period, now: datetime) -> Reck
         for fate, part in _spread(stands, slice_, what, quantity):
             reckoning.used[of_register(fate)][what.register] += part
     return reckoning
+
+
+def stretch_of(stands: Standing) -> readings.tally_blocks.Stretch:
+    """What is to be counted for a billing period: its slices between changes of prices."""
+    starts = tuple(segment.start for segment in stands.segments)
+    return readings.tally_blocks.Stretch(
+        stands.subscription.organization_id, starts, stands.period.end
+    )
 
 
 def of_organization(organization: Organization, now: datetime) -> Reckoning:

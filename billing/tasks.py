@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 
 from celery import shared_task
 from django.utils import timezone
 
-from billing import allowance, comparing, invoicing, rerating
+from billing import allowance, comparing, fate_totals, invoicing, rerating
 
 BUSY_S = 20.0  # then others get their turn
 
@@ -73,3 +74,17 @@ def work_on_comparison(run_id: int, turn: int) -> None:
 def purge_comparisons() -> None:
     """Let go of what-if runs that were kept for thirty days."""
     comparing.purge(timezone.now())
+
+
+@shared_task
+def count_fates(subscription_id: int, start: str) -> None:
+    """Count events of a billing period, then let others have the worker before going on."""
+    stop_at = time.monotonic() + BUSY_S
+    progress = fate_totals.count_on(
+        subscription_id,
+        datetime.fromisoformat(start),
+        timezone.now(),
+        is_time_up=lambda: time.monotonic() > stop_at,
+    )
+    if progress is not None and not progress.is_done:
+        count_fates.delay(subscription_id, start)

@@ -14,6 +14,7 @@ app.conf.beat_schedule = {
     "say-alive": {"task": "metering.tasks.say_alive", "schedule": 5.0},
     "make-event-partitions": {"task": "metering.tasks.make_event_partitions", "schedule": 3600.0},
     "purge-rejections": {"task": "metering.tasks.purge_rejections", "schedule": 3600.0},
+    "purge-tally-blocks": {"task": "metering.tasks.purge_tally_blocks", "schedule": 3600.0},
     "close-due-periods": {"task": "billing.tasks.close_due_periods", "schedule": 60.0},
     "continue-reratings": {"task": "billing.tasks.continue_reratings", "schedule": 60.0},
     "watch-quotas": {"task": "billing.tasks.watch_quotas", "schedule": 60.0},

@@ -19,6 +19,7 @@ from django.db import connection
 from accounts import prepared
 from accounts.models import Project
 from metering import limits
+from metering import tally_blocks as tally_blocks
 from metering.closed import close as close
 from metering.closed import open_again as open_again
 from metering.found import EventPage as EventPage  # all these for whoever looks events up
@@ -31,30 +32,25 @@ from metering.limits import INPUT_LIMITS_MAX as INPUT_LIMITS_MAX
 from metering.loads import load_in as load_in
 from metering.quarters import reading_of as reading_of
 from metering.quarters import stand_still as stand_still
-from metering.reaggregation import is_being_told_apart as is_being_told_apart
 from metering.reaggregation import needs_telling as needs_telling
 from metering.reaggregation import tell_apart as tell_apart
 from metering.reaggregation import tells_apart as tells_apart
-from metering.reverting import is_being_taken_out as is_being_taken_out
 from metering.taken_back import Corrections as Corrections
 from metering.taken_back import voids_of as voids_of
 from metering.tallies import Tally as Tally
 from metering.tallies import tallies as tallies
+from metering.unsettled import Unsettled as Unsettled
+from metering.unsettled import unsettled as unsettled
 from metering.usage import bands, registers
+from metering.used import Slice as Slice
+from metering.used import used_by_quarter, used_in
 
 STEPS = ("quarter_hour", "hour", "day", "week", "month", "total")
-QUARTER, HOUR, MOMENT = timedelta(minutes=15), timedelta(hours=1), timedelta(microseconds=1)
+QUARTER = timedelta(minutes=15)
 DIMENSIONS = ("model", "project", "api_key", "agent", "register", "region", "service_class")
 
 
 Parameters = dict[str, Any]
-
-
-class Slice(NamedTuple):
-    """A half-open stretch of time, as UTC instants."""
-
-    start: datetime
-    end: datetime
 
 
 class SliceUsage(NamedTuple):
@@ -145,44 +141,7 @@ def register_unit(register: str) -> str:
     return registers.unit(register)
 
 
-# What was used per slice, rating key and register: whole hours from their sums, the rest of a slice
-# from its quarter-hours. Keys are told apart by number until all is added up, which is far cheaper
-# than by their names.
-USED = """
-    WITH used AS MATERIALIZED (
-        SELECT slice.number, reading.rating_key_id, reading.register,
-               sum(reading.quantity) AS quantity
-        FROM unnest(%(hour_numbers)s::int[], %(hour_starts)s::timestamptz[],
-                    %(hour_ends)s::timestamptz[]) AS slice (number, starts_at, ends_at)
-        JOIN metering_readinghour reading
-          ON reading.organization_id = %(organization_id)s
-         AND reading.starts_at >= slice.starts_at AND reading.starts_at < slice.ends_at
-        WHERE {only}
-        GROUP BY slice.number, reading.rating_key_id, reading.register
-        UNION ALL
-        SELECT slice.number, reading.rating_key_id, reading.register, sum(reading.quantity)
-        FROM unnest(%(edge_numbers)s::int[], %(edge_starts)s::timestamptz[],
-                    %(edge_ends)s::timestamptz[]) AS slice (number, starts_at, ends_at)
-        JOIN metering_reading reading
-          ON reading.organization_id = %(organization_id)s
-         AND reading.starts_at >= slice.starts_at AND reading.starts_at < slice.ends_at
-        WHERE {only}
-        GROUP BY slice.number, reading.rating_key_id, reading.register
-    )
-"""
-# The same for each quarter-hour by itself; its number is its instant.
-USED_BY_QUARTER = """
-    WITH used AS MATERIALIZED (
-        SELECT reading.starts_at AS number, reading.rating_key_id, reading.register,
-               reading.quantity
-        FROM metering_reading reading
-        WHERE reading.organization_id = %(organization_id)s
-          AND reading.starts_at >= %(start)s AND reading.starts_at < %(end)s AND {only}
-    )
-"""
-USAGE_IN = (
-    USED.format(only="TRUE")  # noqa: S608
-    + """
+USAGE_IN = """
     SELECT used.number, key.model, used.register, key.region, key.service_class, key.input_band,
            key.thinking, key.attributes, sum(used.quantity)
     FROM used
@@ -192,7 +151,6 @@ USAGE_IN = (
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
     ORDER BY 1, 2, 3, 4, 5, 6, 7, 8
 """
-)
 
 
 def usage_in(
@@ -201,69 +159,33 @@ def usage_in(
     """What was used in each slice, summed in the database; slices without usage have no rows."""
     if not slices:
         return []
-    rows = _rows(
-        USAGE_IN,
-        {
-            "organization_id": organization_id,
-            "project_id": project_id,
-            **_parts(slices),
-        },
-    )
+    begun, parameters = used_in(slices)
+    asked = {"organization_id": organization_id, "project_id": project_id, **parameters}
+    rows = prepared.rows(begun + USAGE_IN, asked)
     return [
         SliceUsage._make((*row[:7], tuple(row[7].split(",")) if row[7] else (), int(row[8])))
         for row in rows
     ]
 
 
-def _parts(slices: Sequence[Slice]) -> Parameters:
-    """Each slice as whole hours and as the edges around them, in the arrays that USED reads."""
-    parts: Parameters = {
-        f"{part}_{column}": []
-        for part in ("hour", "edge")
-        for column in ("numbers", "starts", "ends")
-    }
-
-    def add(part: str, number: int, start: datetime, end: datetime) -> None:
-        if start < end:
-            parts[f"{part}_numbers"].append(number)
-            parts[f"{part}_starts"].append(start)
-            parts[f"{part}_ends"].append(end)
-
-    for number, (start, end) in enumerate(slices):
-        first, last = _hour(start + HOUR - MOMENT), _hour(end)
-        if first < last:
-            add("hour", number, first, last)
-            add("edge", number, start, first)
-            add("edge", number, last, end)
-        else:
-            add("edge", number, start, end)
-    return parts
-
-
-def _hour(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-
-
-TOKENS_BY_PROJECT = (
-    USED.format(only="reading.register <> ALL(%(not_tokens)s)")  # noqa: S608
-    + """
+TOKENS_BY_PROJECT = """
     SELECT key.project_id, sum(used.quantity)
     FROM used
     JOIN metering_ratingkey key
       ON key.organization_id = %(organization_id)s AND key.id = used.rating_key_id
     GROUP BY key.project_id
 """
-)
 
 
 def tokens_by_project(organization_id: int, start: datetime, end: datetime) -> dict[int, int]:
     """All tokens of a stretch of time, by project; projects without usage are not in it."""
-    parameters = {
+    begun, parameters = used_in([Slice(start, end)], only="reading.register <> ALL(%(not_tokens)s)")
+    asked = {
         "organization_id": organization_id,
         "not_tokens": list(registers.NOT_TOKENS),
-        **_parts([Slice(start, end)]),
+        **parameters,
     }
-    rows = _rows(TOKENS_BY_PROJECT, parameters)
+    rows = _rows(begun + TOKENS_BY_PROJECT, asked)
     return {project_id: int(tokens) for project_id, tokens in rows}
 
 
@@ -321,7 +243,6 @@ def _series_sql(
         "not_tokens": list(registers.NOT_TOKENS),
         "requests": registers.REQUESTS,
         "rows_max": None,
-        **_parts([Slice(*each) for each in pairwise([query.start, *starts[1:], query.end])]),
     }
     for name, values in query.filters.items():
         parameters[f"only_{name}"] = list(values)
@@ -338,12 +259,17 @@ def _series_sql(
             "reading.rating_key_id IN (SELECT key.id FROM metering_ratingkey key"  # noqa: S608
             f" WHERE key.organization_id = %(organization_id)s {' '.join(where)})"
         )
-    used = USED_BY_QUARTER if query.step == "quarter_hour" else USED
+    if query.step == "quarter_hour":
+        begun = used_by_quarter(only=" AND ".join(only))
+    else:
+        cuts = pairwise([query.start, *starts[1:], query.end])
+        begun, of_slices = used_in([Slice(*each) for each in cuts], only=" AND ".join(only))
+        parameters |= of_slices
     columns = "".join(f", {column}" for column in groups)
     numbers = ", ".join(str(place) for place in (1, *range(4, 4 + len(groups))))
     return (
         f"""
-        {used.format(only=" AND ".join(only))}
+        {begun}
         SELECT used.number, coalesce(sum(used.quantity) FILTER (WHERE {counted}), 0),
                coalesce(sum(used.quantity)
                         FILTER (WHERE used.register = %(requests)s), 0){columns}

@@ -23,7 +23,6 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 from django.db.utils import Error, OperationalError
 
-from accounts import prepared
 from metering import limits, minutes, netting, summing
 from metering.netting import OF_BATCHES, STILL_IN, Events
 from metering.usage.event import AHEAD_MAX
@@ -78,7 +77,7 @@ def tell_apart(
     the minute as well.
 
     In the transaction that makes it needed: then whoever sees the need sees the row as well.
-    ValueError where the sizes find no room. `is_being_told_apart` says when it is done.
+    ValueError where the sizes find no room. `unsettled` says when it is done.
     """
     version = limits.extended_by(sizes, reason) if sizes else limits.FIRST
     if version == limits.FIRST and not by_minute:
@@ -144,18 +143,6 @@ def _asked(version: int, since: Mapping[int, datetime], *, by_minute: bool) -> P
         "organization_ids": list(since),
         "starts_at": list(since.values()),
     }
-
-
-WAITING = """
-    SELECT EXISTS (SELECT FROM metering_reaggregation
-        WHERE organization_id = %s AND starts_at < %s AND finished_at IS NULL)
-"""
-
-
-def is_being_told_apart(organization_id: int, before: datetime) -> bool:
-    """Whether usage of before an instant is still to be told apart as it was asked for."""
-    ((waiting,),) = prepared.rows(WAITING, [organization_id, before])
-    return bool(waiting)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,6 @@ from datetime import datetime, timedelta
 from django.db import connection, transaction
 from django.db.utils import Error, OperationalError
 
-from accounts import prepared
 from metering import minutes, netting, rollup, summing
 from metering.rollup import ATTEMPTS_MAX, CLAIMED, ERROR_LENGTH_MAX, LEASE, LeaseLost
 from metering.summing import Parameters
@@ -159,18 +158,6 @@ def _postpone(claim: Claim, error: Exception) -> None:
     }
     with connection.cursor() as cursor:
         cursor.execute(FAILED, parameters)
-
-
-LEAVING = """
-    SELECT EXISTS (SELECT FROM metering_ingestbatch
-        WHERE organization_id = %s AND backfill_id IS NOT NULL AND state = 'reverting')
-"""
-
-
-def is_being_taken_out(organization_id: int) -> bool:
-    """Whether usage of a reverted backfill is still in an organization's readings."""
-    ((leaving,),) = prepared.rows(LEAVING, [organization_id])
-    return bool(leaving)
 
 
 def apply_reverts() -> int:

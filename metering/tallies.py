@@ -1,20 +1,22 @@
 """All events of a stretch of time, counted by what decides their fate; to the event, not by sums.
 
 Readings have forgotten which registers stood in one event. So the events themselves are gone
-through, which takes its time: this is for reckoning up, not for pages.
+through, which takes its time: pages ask metering.tally_blocks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db import connection
 
 from metering.usage import bands
 from metering.usage.event import AHEAD_MAX
+
+END = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,9 @@ TALLIES = """
         ) more ON event.other IS NOT NULL
         WHERE batch.organization_id = %(organization_id)s
           AND event.organization_id = %(organization_id)s
-          AND batch.received_at >= %(received_after)s AND event.received_at >= %(received_after)s
+          AND batch.received_at BETWEEN %(received_first)s AND %(received_last)s
+          AND event.received_at BETWEEN %(received_first)s AND %(received_last)s
+          {chosen}
           AND event.occurred_at >= %(start)s AND event.occurred_at < %(end)s
     )
     SELECT {kind}, one.register, sum(one.quantity)
@@ -104,6 +108,8 @@ TALLIES = """
     WHERE event.other IS NOT NULL AND one.value <> '0'
     GROUP BY {kind}, one.key
 """
+CHOSEN = """AND batch.id = ANY(%(batch_ids)s::bigint[])
+          AND event.batch_id = ANY(%(batch_ids)s::bigint[])"""
 _KIND = (
     "slice, model, region, service_class, input_band, thinking, attributes, state, taken_back,"
     " applied_late, registers"
@@ -116,23 +122,29 @@ def tallies(
     end: datetime,
     *,
     seen_until: datetime | None = None,
+    batches: Mapping[int, datetime] | None = None,
 ) -> list[Tally]:
     """Every stored event from the first of `starts` to the end, in any state, counted once.
 
     The slices tile that time. `applied_late` are the batches applied at `seen_until` or later.
+    With `batches`, numbers with when each came, only their events.
     """
+    received = batches.values() if batches else (starts[0] - AHEAD_MAX, END)
     parameters: dict[str, Any] = {
         "organization_id": organization_id,
         "starts": list(starts),
         "start": starts[0],
         "end": end,
-        "received_after": starts[0] - AHEAD_MAX,
+        "received_first": min(received),
+        "received_last": max(received),
+        "batch_ids": list(batches or ()),
         "seen_until": seen_until,
         **{attribute: list(telling) for attribute, telling in bands.ATTRIBUTES.items()},
     }
     found: dict[Kind, Tally] = {}
     with connection.cursor() as cursor:
-        cursor.execute(TALLIES.format(kind=_KIND), parameters)
+        chosen = "" if batches is None else CHOSEN
+        cursor.execute(TALLIES.format(kind=_KIND, chosen=chosen), parameters)
         for *kind, register, quantity in cursor.fetchall():
             tally = _tally(found, *kind)
             if register:

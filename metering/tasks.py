@@ -10,7 +10,7 @@ from celery import shared_task
 from django.db import connection, transaction
 from django.utils import timezone
 
-from metering import partitions, reaggregation, rejections, reverting, rollup
+from metering import partitions, reaggregation, rejections, reverting, rollup, tally_blocks
 from metering.models import Heartbeat
 
 BUSY_S = 20.0  # then let others have the worker; whatever is left is found by the next ring
@@ -55,3 +55,9 @@ def purge_rejections() -> None:
     gone = rejections.purge(timezone.now())
     if gone:
         logger.info("let go of %d rejected events", gone)
+
+
+@shared_task
+def purge_tally_blocks() -> None:
+    """Let go of what was counted more than thirty days ago."""
+    tally_blocks.purge()

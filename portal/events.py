@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 from django import forms
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -23,11 +24,21 @@ from portal.usage_form import WITHIN_REACH
 from portal.window import Window
 
 SHOWN = 50
+INSTANTS_WITHIN_REACH = [
+    MinValueValidator(datetime(1970, 1, 2, tzinfo=UTC)),
+    MaxValueValidator(datetime(2200, 12, 30, tzinfo=UTC)),
+]
 
 
 def _day(label: str) -> forms.DateField:
     widget = forms.DateInput(attrs={"type": "date"})
     return forms.DateField(required=False, label=label, widget=widget, validators=WITHIN_REACH)
+
+
+def _instant(label: str) -> forms.DateTimeField:
+    return forms.DateTimeField(
+        required=False, label=label, widget=forms.HiddenInput, validators=INSTANTS_WITHIN_REACH
+    )
 
 
 def _text(label: str) -> forms.CharField:
@@ -50,6 +61,8 @@ class EventForm(forms.Form):
     batch = forms.IntegerField(required=False, min_value=1, max_value=10**18 - 1)
     first = _day("Happened from")
     last = _day("To")
+    start = _instant("From this instant")  # both from a link, such as that of a billing period
+    end = _instant("Until this instant")
 
     def __init__(self, data: Mapping[str, object], entry: Entry) -> None:
         super().__init__({name: data[name] for name in data})
@@ -61,6 +74,8 @@ class EventForm(forms.Form):
     def clean(self) -> dict[str, object]:
         cleaned = super().clean() or {}
         first, last = cleaned.get("first"), cleaned.get("last")
+        if not self.errors.keys().isdisjoint(("start", "end")):  # hidden, so it is said here
+            self.add_error("first", "The address names no instants such as 2026-11-01T00:00:00Z.")
         if first and last and last < first:
             self.add_error("last", "The last day comes before the first.")
         return cleaned
@@ -93,12 +108,12 @@ class EventForm(forms.Form):
         return {name: value for name, value in self.cleaned_data.items() if value}
 
     def _window(self) -> tuple[datetime | None, datetime | None]:
-        first, last = self.cleaned_data["first"], self.cleaned_data["last"]
-        zone = self.entry.zone
-        return (
-            Window(first, first, zone).start if first else None,
-            Window(last, last, zone).end if last else None,
-        )
+        """Within the days and the instants that are asked for."""
+        asked, zone = self.cleaned_data, self.entry.zone
+        first, last = asked["first"], asked["last"]
+        starts = [asked["start"], Window(first, first, zone).start if first else None]
+        ends = [asked["end"], Window(last, last, zone).end if last else None]
+        return max(filter(None, starts), default=None), min(filter(None, ends), default=None)
 
 
 @require_GET

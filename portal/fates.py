@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from zoneinfo import ZoneInfo
+from functools import partial
+from urllib.parse import urlencode
 
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from accounts.permissions import Action
-from billing import fate_totals
+from billing import fate_totals, tasks
 from billing.fates import Fate
 from portal.door import Entry, member_page
 
@@ -26,19 +27,20 @@ def show(request: HttpRequest, entry: Entry) -> HttpResponse:
     context: dict[str, object] = {
         "periods": [period for _, period in periods],
         "fates": list(Fate),
-        "events_max": fate_totals.EVENTS_MAX,
     }
     if chosen is not None:
         subscription, period = chosen
-        zone = ZoneInfo(subscription.zone)
         context |= {
             "chosen": period,
             "zone": subscription.zone,
-            "first_day": period.start.astimezone(zone).date(),
-            "last_day": (period.end - timedelta(microseconds=1)).astimezone(zone).date(),
+            "span": urlencode({"start": period.start.isoformat(), "end": period.end.isoformat()}),
         }
         try:
-            context["totals"] = fate_totals.of_period(subscription, period, now)
+            context["totals"] = fate_totals.of_period(
+                subscription, period, now, events_max=fate_totals.EVENTS_MAX
+            )
         except fate_totals.TooManyEvents as refused:
-            context["too_many"] = refused.events
+            context["counting"] = refused
+            ring = partial(tasks.count_fates.delay, subscription.pk, period.start.isoformat())
+            transaction.on_commit(ring, robust=True)
     return render(request, "portal/fates.html", context)

@@ -155,7 +155,8 @@ TABLES = (
     "metering_reading, metering_readinghour, metering_ratingkey, metering_segment,"
     " metering_identity, metering_attribution, metering_source, metering_ingestbatch,"
     " metering_rejection, metering_void, metering_backfill, metering_reach, metering_quarantineday,"
-    " metering_reaggregation, metering_closedperiod, metering_minute, metering_minuteneed"
+    " metering_reaggregation, metering_closedperiod,"
+    " metering_tallyblock, metering_minute, metering_minuteneed"
 )
 
 

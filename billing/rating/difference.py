@@ -25,12 +25,15 @@ def _sums(lines: Iterable[RatedLine]) -> tuple[Counter[LineKey], dict[LineKey, R
     quantities: Counter[LineKey] = Counter()
     of: dict[LineKey, RatedLine] = {}
     for line in lines:
-        quantities[line.key] += line.quantity
-        of.setdefault(line.key, line)
+        key = line.key
+        quantities[key] += line.quantity
+        of.setdefault(key, line)
     return quantities, of
 
 
 def _less(line: RatedLine, now: int, before: int) -> RatedLine:
+    if not before and line.quantity == now and "difference" not in line.trace:
+        return line
     trace = {name: value for name, value in line.trace.items() if name != "difference"}
     if before:
         trace["difference"] = {"now": now, "billed": before}

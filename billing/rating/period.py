@@ -4,6 +4,7 @@ from calendar import monthrange
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 QUARTER = timedelta(minutes=15)
@@ -125,6 +126,7 @@ def billing_periods(
         opens = closes
 
 
+@lru_cache(maxsize=1_024)  # the same few months, whoever is billed
 def _anchor(month: int, anchor_day: int, zone: ZoneInfo) -> datetime:
     year, index = divmod(month, 12)
     day = min(anchor_day, monthrange(year, index + 1)[1])

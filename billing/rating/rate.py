@@ -12,13 +12,13 @@ from typing import NamedTuple
 from billing.rating import trace
 from billing.rating.allowance import Allowance
 from billing.rating.line import ALLOWANCE, UNPRICED, LineKey, RatedLine
-from billing.rating.modifier import Modifier, modified
+from billing.rating.modifier import modified
 from billing.rating.period import Period
 from billing.rating.scope import What
 from billing.rating.segments import boundaries, cut, segments, summed
 from billing.rating.sentences import sentences
 from billing.rating.shape import Portion, Position
-from billing.rating.tariff import REQUESTS, RateComponent
+from billing.rating.tariff import REQUESTS, PricedBy
 from billing.rating.usage import PricedTerms, Segment, Usage
 
 __all__ = [
@@ -95,17 +95,9 @@ class _Place(NamedTuple):
     segment: Segment
 
 
-class _Found(NamedTuple):
-    """What prices some usage: the component, its place in the document, the modifiers."""
-
-    rank: int
-    component: RateComponent
-    modifiers: tuple[Modifier, ...]
-
-
 class _Assigned(NamedTuple):
     place: _Place
-    found: _Found
+    found: PricedBy
     what: What
     quantity: int
 
@@ -115,7 +107,7 @@ class _Draft:
     """A line in the making: how much so far, over which stretch of time, and what priced it."""
 
     rank: tuple[int, int, int]  # stretch; allowance, component or nothing; place in the document
-    source: Allowance | _Found | None
+    source: Allowance | PricedBy | None
     portion: Portion  # the first to come; the others differ in quantity only
     first: datetime
     last: datetime
@@ -135,7 +127,6 @@ class _Rating:
     assigned: list[_Assigned] = field(default_factory=list)
     drafts: dict[tuple[LineKey, tuple[str, ...]], _Draft] = field(default_factory=dict)
     shares: list[Share] = field(default_factory=list)
-    known: dict[tuple[int, What], _Found | None] = field(default_factory=dict)
 
     def drain(self, place: _Place, here: Counter[What]) -> Counter[What]:
         """Take the allowances' share; return what is left to be priced."""
@@ -195,7 +186,7 @@ class _Rating:
 
     def _pouring_order(
         self, place: _Place, left: Counter[What]
-    ) -> Iterator[tuple[int, What, _Found | None]]:
+    ) -> Iterator[tuple[int, What, PricedBy | None]]:
         for what, quantity in left.items():
             if quantity:
                 found = self._found(place, what)
@@ -205,12 +196,12 @@ class _Rating:
     def _add(
         self,
         place: _Place,
-        source: Allowance | _Found | None,
+        source: Allowance | PricedBy | None,
         rank: tuple[int, int],
         what: What,
         portion: Portion,
     ) -> None:
-        modifiers = source.modifiers if isinstance(source, _Found) else ()
+        modifiers = source.modifiers if isinstance(source, PricedBy) else ()
         key = LineKey(
             version=place.segment.version,
             component=_code(source),
@@ -219,7 +210,7 @@ class _Rating:
             bucket=portion.bucket,
             step=portion.step,
             unit_price=modified(portion.unit_price, modifiers),
-            per=source.component.shape.per if isinstance(source, _Found) else 1,
+            per=source.component.shape.per if isinstance(source, PricedBy) else 1,
         )
         start, end = place.segment.start, place.segment.end
         identity = key, tuple([modifier.code for modifier in modifiers])
@@ -236,13 +227,8 @@ class _Rating:
         else:
             self.shares.append(Share(place.segment, what, key, portion.quantity))
 
-    def _found(self, place: _Place, what: What) -> _Found | None:
-        asked = (place.stretch, what)
-        if asked not in self.known:
-            terms = self.stretches[place.stretch].terms
-            found = terms.component_for(*what)
-            self.known[asked] = found and _Found(*found, terms.modifiers_for(what, found[1]))
-        return self.known[asked]
+    def _found(self, place: _Place, what: What) -> PricedBy | None:
+        return self.stretches[place.stretch].terms.priced_by(what)
 
     def _line(self, key: LineKey, draft: _Draft) -> RatedLine:
         explained: dict[str, object] = {
@@ -253,13 +239,24 @@ class _Rating:
             "last": draft.last.isoformat(),
             **self._explained(key, draft),
         }
-        return RatedLine(**key._asdict(), quantity=draft.quantity, trace=explained)
+        return RatedLine(
+            version=key.version,
+            component=key.component,
+            model=key.model,
+            register=key.register,
+            bucket=key.bucket,
+            step=key.step,
+            quantity=draft.quantity,
+            unit_price=key.unit_price,
+            per=key.per,
+            trace=explained,
+        )
 
     def _explained(self, key: LineKey, draft: _Draft) -> dict[str, object]:
         match draft.source:
             case Allowance() as allowance:
                 return trace.of_allowance(allowance, key)
-            case _Found(rank, component, modifiers):
+            case PricedBy(rank, component, modifiers):
                 calendar = self.stretches[draft.rank[0]].terms.calendar
                 return trace.of_component(component, rank, key, draft.portion, modifiers, calendar)
             case None:
@@ -270,11 +267,11 @@ def _first_two(ordered: tuple[int, What, object]) -> tuple[int, What]:
     return ordered[:2]
 
 
-def _code(source: Allowance | _Found | None) -> str:
+def _code(source: Allowance | PricedBy | None) -> str:
     match source:
         case Allowance():
             return ALLOWANCE + source.code
-        case _Found():
+        case PricedBy():
             return source.component.code
         case None:
             return UNPRICED

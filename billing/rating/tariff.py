@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from billing.rating.allowance import (
@@ -88,6 +89,7 @@ _SHAPES: tuple[ShapeClass, ...] = (
 SHAPES: Mapping[str, ShapeClass] = {shape.NAME: shape for shape in _SHAPES}
 RESERVED_CODE = "unpriced"
 COMPONENTS_MAX = 1_000
+KNOWN_MAX = 1_000  # kinds of usage whose price is remembered, with each terms
 
 _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
 _CODE_MUST = "a code (letters, digits, . _ / -; at most 100 characters)"
@@ -140,6 +142,14 @@ class RateComponent:
         }
 
 
+class PricedBy(NamedTuple):
+    """What prices some usage: a component, its place in the document, the modifiers."""
+
+    rank: int
+    component: RateComponent
+    modifiers: tuple[Modifier, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What usage costs under one tariff version. Its faults carry the pointer to the field."""
@@ -152,6 +162,9 @@ class Terms:
     stacking: tuple[tuple[str, Stacking], ...] = ()
     time_basis: str = TIME_BASES[0]
     charges: tuple[Charge, ...] = ()
+    _known: dict[What, PricedBy | None] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         minor_digits(self.currency)
@@ -166,6 +179,19 @@ class Terms:
             if isinstance(component.shape, TimeOfUse):
                 self._refuse_missing_buckets(component.shape, f"/components/{index}")
 
+    def priced_by(self, what: What) -> PricedBy | None:
+        """Return what prices such usage, modifiers included; None if nothing does.
+
+        Looked for once: the same usage comes up in every period, and with every organization.
+        """
+        if what in self._known:
+            return self._known[what]
+        found = self.component_for(*what)
+        priced_by = PricedBy(*found, self.modifiers_for(what, found[1])) if found else None
+        if len(self._known) < KNOWN_MAX:
+            self._known[what] = priced_by
+        return priced_by
+
     def component_for(
         self,
         model: str,
@@ -179,7 +205,8 @@ class Terms:
         """Return the first component that prices such usage, and its place; None if none does."""
         what = What(model, register, region, service_class, input_band, thinking, attributes)
         for place, component in enumerate(self.components):
-            if component.prices(what):
+            # Asked first: of many components few are of the register.
+            if register in component.registers and component.prices(what):
                 return place, component
         return None
 

@@ -1,7 +1,7 @@
 """Usage as rating sees it, and the stretches and segments of time that it falls into."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from billing.rating.period import Period, utc
 from billing.rating.scope import What
@@ -27,8 +27,9 @@ class Usage:
     attributes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "start", utc(self.start))
-        object.__setattr__(self, "end", utc(self.end))
+        if self.start.tzinfo is not UTC or self.end.tzinfo is not UTC:  # as a rule they are
+            object.__setattr__(self, "start", utc(self.start))
+            object.__setattr__(self, "end", utc(self.end))
         if self.attributes:
             object.__setattr__(self, "attributes", tuple(sorted(set(self.attributes))))
         for name, number in (("quantity", self.quantity), ("input_band", self.input_band)):

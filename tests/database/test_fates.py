@@ -25,7 +25,7 @@ from billing import catalog, fate_totals, invoicing, reckoning, searching, subsc
 from billing.fates import Fate, Reason, Verdict
 from billing.models import Invoice, InvoiceLine, Subscription
 from billing.rating.period import Period
-from metering import readings
+from metering import readings, tally_blocks
 from metering.readings import EventPlace, EventSearch
 from metering.usage.correction import Correction
 from metering.usage.event import UsageEvent
@@ -48,6 +48,7 @@ def add_months(month: datetime, months: int) -> datetime:
 M5 = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 M4, M3, M2, M1 = (add_months(M5, -months) for months in (1, 2, 3, 4))
 MTOK = 1_000_000
+MONTH = timedelta(days=31)
 
 
 def document(price: str = "2.00") -> dict[str, object]:
@@ -240,7 +241,7 @@ class World:
 
     def step(self) -> None:
         weighted = {self.send: 8, self.apply: 4, self.month: 2, self.take_back: 2,
-                    self.void_invoice: 1, self.correct: 1}  # fmt: skip
+                    self.void_invoice: 1, self.correct: 1, self.count: 4}  # fmt: skip
         (done,) = self.random.choices(list(weighted), list(weighted.values()))
         done()
 
@@ -272,6 +273,14 @@ class World:
             self.sent[self.sent.index(target)] = f"gone-{target}"
             send(self.database, self.organization,
                  [Correction(f"v-{target}", "gateway-1", target, None, None)])  # fmt: skip
+
+    def count(self) -> None:
+        """Some blocks of some period, as a worker does."""
+        subscription, period = self.random.choice(fate_totals.periods(self.organization, self.now))
+        fate_totals.count_on(
+            subscription.pk, period.start, self.now,
+            is_time_up=lambda: self.random.random() < 0.3,
+        )  # fmt: skip
 
     def void_invoice(self) -> None:
         issued = list(Invoice.objects.filter(status=Invoice.Status.ISSUED).order_by("number"))
@@ -370,6 +379,7 @@ def test_the_fates_of_a_random_world_add_up_after_every_step(
 ) -> None:
     monkeypatch.setattr(searching, "LOOKED_AT_MAX", 20)
     monkeypatch.setattr(searching, "AT_ONCE", 7)
+    monkeypatch.setattr(tally_blocks, "BLOCK_EVENTS", 5)
     world = World(database, subscription, random.Random(seed))
     for _ in range(14):
         world.step()
@@ -402,11 +412,21 @@ def test_what_does_not_add_up_is_said_and_how_much_is_missing(
     assert "output does not add up: 15 by the events, 12 in the readings" in capsys.readouterr().out
 
 
-def test_a_period_of_too_many_events_is_not_gone_through(
-    database: Database, subscription: Subscription
+def test_a_period_of_too_many_events_is_counted_beforehand(
+    database: Database, subscription: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    send(database, subscription.organization, [event(n, M1, "a", output=1) for n in range(3)])
+    monkeypatch.setattr(tally_blocks, "BLOCK_EVENTS", 2)
+    acme, period = subscription.organization, Period(M1, M2)
+    for number in range(5):
+        send(database, acme, [event(number, M1, "a", output=number + 1)])
     apply_all()
+    whole = fate_totals.of_period(subscription, period, M2)
     with pytest.raises(fate_totals.TooManyEvents) as refused:
-        fate_totals.of_period(subscription, Period(M1, M2), M2, events_max=2)
-    assert refused.value.events == 3
+        fate_totals.of_period(subscription, period, M2, events_max=1)
+    assert (refused.value.counted, refused.value.events) == (0, 5)
+    told = [
+        fate_totals.count_on(subscription.pk, M1, M2, is_time_up=lambda: True) for _ in range(3)
+    ]
+    assert told == [(2, 5, False), (4, 5, False), (4, 5, True)]
+    assert fate_totals.of_period(subscription, period, M2, events_max=1) == whole
+    assert fate_totals.count_on(subscription.pk, M1 - MONTH, M2, is_time_up=bool) is None

@@ -9,7 +9,7 @@ import pytest
 from django.core import mail
 from django.db import IntegrityError, transaction
 
-from billing import allowance, catalog, drafting, invoicing, numbers
+from billing import allowance, catalog, drafting, invoicing, issuing
 from billing.models import Invoice, InvoiceLine, InvoiceSeries, Subscription
 from billing.rating.period import Period
 from tests import build
@@ -138,11 +138,14 @@ def test_eight_watchers_at_once_mail_a_threshold_once(subscription: Subscription
 
 
 def test_a_number_is_given_back_when_the_issue_is_rolled_back(subscription: Subscription) -> None:
-    def take_and_crash() -> None:
+    draft = drafting.draft(subscription, Period(SEPTEMBER, OCTOBER))
+
+    def issue_and_crash() -> None:
         with transaction.atomic():
-            numbers.take(Invoice.Kind.INVOICE, OCTOBER)
+            issuing.freeze(draft, OCTOBER)
             raise Crash
 
     with pytest.raises(Crash):
-        take_and_crash()
+        issue_and_crash()
+    assert draft.number == "KT-2026-000001"
     assert not InvoiceSeries.objects.exists()

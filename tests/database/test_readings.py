@@ -313,7 +313,7 @@ def test_events_are_found_newest_first_by_every_mark(
 def test_the_window_reads_only_the_stretch_it_is_asked_for(acme: Organization) -> None:
     """The plan walks the primary key by organization and time; it never scans the table."""
     use(acme, "2026-11-18T00:00")
-    start, end = utc("2026-11-18T00:00"), utc("2026-11-19T00:00")
+    start, end = utc("2026-11-18T00:15"), utc("2026-11-19T00:00")
     sql, parameters = readings._series_sql(acme.pk, Query(start, end), [start])
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")

@@ -167,14 +167,14 @@ def test_what_was_summed_before_is_told_apart_by_the_new_size(
     assert bands_of(acme) == {16_384: 80_000}
     sums, others = sums_of(acme), readings_of(globex)
     ask(acme, ODD)
-    assert readings.is_being_told_apart(acme.pk, NOW)
+    assert readings.unsettled(acme.pk, NOW).being_told_apart
     assert not readings.tells_apart(acme.pk, [ODD], LONG_AGO)
     while reaggregation.step():
         pass
     assert bands_of(acme) == {16_384: 19_000, ODD: 61_000}
     assert sums_of(acme) == sums
     assert hours_off() == 0
-    assert not readings.is_being_told_apart(acme.pk, NOW)
+    assert not readings.unsettled(acme.pk, NOW).being_told_apart
     assert readings.tells_apart(acme.pk, [ODD], LONG_AGO)
     assert readings_of(globex) == others  # nobody asked
     assert not readings.tells_apart(globex.pk, [ODD], LONG_AGO)
@@ -196,7 +196,7 @@ def test_what_the_first_set_tells_is_never_summed_anew(
     store_events(database, acme, [event("a")])
     roll_up()
     ask(acme, 16_000, 32_768)
-    assert not readings.is_being_told_apart(acme.pk, NOW)
+    assert not readings.unsettled(acme.pk, NOW).being_told_apart
     assert reaggregation.step() == 0
     assert readings.needs_telling([16_000], {acme.pk: LONG_AGO}) == ((), [])
 
@@ -269,7 +269,7 @@ def test_a_roll_up_under_way_with_the_old_sizes_is_caught(
     worker.join(10)
     assert not worker.is_alive()
     assert bands_of(acme) == {ODD: 30_000}
-    assert not readings.is_being_told_apart(acme.pk, NOW)
+    assert not readings.unsettled(acme.pk, NOW).being_told_apart
 
 
 def until_somebody_waits(database: Database) -> None:
@@ -338,7 +338,7 @@ def test_one_that_cannot_be_done_is_tried_later_then_waits_for_a_person(
     (stuck,) = reaggregation.progress()
     assert (stuck.organization_id, stuck.is_stuck) == (acme.pk, True)
     assert "reading_is_not_negative" in stuck.last_error
-    assert readings.is_being_told_apart(acme.pk, NOW)
+    assert readings.unsettled(acme.pk, NOW).being_told_apart
     assert bands_of(globex) == {ODD: 30_000}
     rollup.rebuild(acme.pk)
     assert reaggregation.retry(acme.pk, stuck.id)
@@ -484,11 +484,11 @@ def test_usage_from_before_somebody_asked_is_caught_up_and_until_then_it_is_said
     assert readings.needs_telling([], {acme.pk: LONG_AGO}, by_minute=True) == ((), [acme.pk])
     ask_for_minutes(acme)
     assert readings.needs_telling([], {acme.pk: LONG_AGO}, by_minute=True) == ((), [])
-    assert readings.is_being_told_apart(acme.pk, NOW)
+    assert readings.unsettled(acme.pk, NOW).being_told_apart
     store_events(database, acme, [event("c")])
     apply_all()
     assert minutes_of(acme) == expected_minutes([*stored, event("c")])
-    assert not readings.is_being_told_apart(acme.pk, NOW)
+    assert not readings.unsettled(acme.pk, NOW).being_told_apart
     assert readings.tells_apart(acme.pk, [], LONG_AGO, by_minute=True)
 
 

@@ -392,10 +392,10 @@ def raises(error: Exception) -> Callable[..., None]:
 
 
 @pytest.mark.parametrize(
-    ("asked", "answer", "reason"),
+    ("unsettled", "reason"),
     [
-        ("is_being_told_apart", lambda _, before: before == OCTOBER, NotToldApart()),
-        ("is_being_taken_out", lambda _: True, NotTakenOut()),
+        (readings.Unsettled(being_told_apart=True, being_taken_out=False), NotToldApart()),
+        (readings.Unsettled(being_told_apart=False, being_taken_out=True), NotTakenOut()),
     ],
 )
 def test_readings_that_are_summed_anew_or_left_are_waited_for(
@@ -403,13 +403,15 @@ def test_readings_that_are_summed_anew_or_left_are_waited_for(
     tariff: Tariff,
     dana: User,
     monkeypatch: pytest.MonkeyPatch,
-    asked: str,
-    answer: Callable[..., bool],
+    unsettled: readings.Unsettled,
     reason: NotYet,
 ) -> None:
     correct(tariff, "0.75")
     job = compared(dana)
-    monkeypatch.setattr(readings, asked, answer)
+    settled = readings.Unsettled(being_told_apart=False, being_taken_out=False)
+    monkeypatch.setattr(
+        readings, "unsettled", lambda _, before: unsettled if before == OCTOBER else settled
+    )
     waits = f"It waits for {reason}. Start another once that is done."
     assert compared(dana).items.get().failure == waits
     item = approved(job, dana).items.get()

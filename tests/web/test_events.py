@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from typing import Any
+from urllib.parse import urlencode
 
 import psycopg
 import pytest
 from django.test import Client
 
 from accounts.models import ApiKey, Organization, User
-from billing import invoicing, searching
+from billing import fate_totals, invoicing, searching, tasks
 from billing.fates import Fate
-from metering import found, readings
+from metering import found, readings, tally_blocks
 from metering.readings import FoundEvent
 from metering.usage.correction import Correction
 from tests import build
 from tests.corrections import send
 from tests.meter import Door, apply_all, database, empty_meter, make_event, no_bell
-from tests.web.portal_acme import signed_in, text_of
+from tests.web.portal_acme import signed_in, text_of, words_in
 
 __all__ = ["database", "empty_meter", "no_bell"]
 
@@ -328,10 +331,12 @@ def test_the_fates_of_a_period_stand_on_a_page_and_lead_to_their_events(
     asked = f"/o/acme/events/fates/?period={START.isoformat().replace('+', '%2B')}"
     page = text_of(client, asked)
     assert "It adds up: 3 events, each with one fate" in page
-    first, last = START.date(), (END - timedelta(days=1)).date()
-    link = f"?fate=void&amp;first={first}&amp;last={last}"
-    assert link in client.get(asked).content.decode()
-    assert "req-1" in text_of(client, "/o/acme/events/" + link.replace("&amp;", "&"))
+    span = urlencode({"start": START.isoformat(), "end": END.isoformat()})
+    link = f"?fate=void&{span}"
+    assert link in unescape(client.get(asked).content.decode())
+    page = text_of(client, f"/o/acme/events/{link}")
+    assert "req-1" in page
+    assert "Only what happened from" in page
     assert "0 events, each with one fate" in text_of(client, "/o/acme/events/fates/")
     charlie.is_staff = True
     charlie.save(update_fields=["is_staff"])
@@ -339,6 +344,70 @@ def test_the_fates_of_a_period_stand_on_a_page_and_lead_to_their_events(
     page = text_of(staff, f"/console/fates/{billed.pk}/{asked.partition('fates/')[2]}")
     assert "3 events, each with one fate" in page
     assert staff.get("/console/fates/999999/").status_code == 404
+
+
+def test_links_of_a_period_that_begins_within_a_day_lead_to_its_events_and_no_others(
+    database: Database, globex: Organization, bob: User, charlie: User
+) -> None:
+    build.make_member(organization=globex, user=bob, role="viewer")
+    noon = START + timedelta(hours=12, minutes=30)
+    build.make_subscription(organization=globex, starts_at=noon)
+    before, after = noon - timedelta(microseconds=1), noon
+    events = [
+        make_event(now=at, id=name, occurred_at=at.isoformat())
+        for name, at in (("too-early", before), ("in-time", after))
+    ]
+    send(database, globex, events)
+    apply_all()
+    charlie.is_staff = True
+    charlie.save(update_fields=["is_staff"])
+    period = urlencode({"period": noon.isoformat()})
+    for client, page in (
+        (signed_in(bob), f"/o/globex/events/fates/?{period}"),
+        (signed_in(charlie), f"/console/fates/{globex.pk}/?{period}"),
+    ):
+        html = unescape(client.get(page).content.decode())
+        (link,) = re.findall(r'href="([^"]*[?&]fate=pending[^"]*)"', html)
+        found = text_of(client, link)
+        assert "in-time" in found
+        assert "too-early" not in found
+
+
+@pytest.mark.parametrize("start", ["tomorrow", "0001-01-01T00:00:00Z", "9999-12-31T00:00:00Z"])
+def test_an_address_with_no_instant_in_it_is_told_so(
+    billed: Organization, bob: User, start: str
+) -> None:
+    page = text_of(signed_in(bob), "/o/acme/events/?" + urlencode({"start": start}))
+    assert "The address names no instants" in page
+
+
+def test_a_period_of_many_events_is_counted_by_a_worker_while_the_page_looks_again(
+    billed: Organization, bob: User, charlie: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tally_blocks, "BLOCK_EVENTS", 1)
+    rung: list[tuple[int, str]] = []
+    monkeypatch.setattr(tasks.count_fates, "delay", lambda *which: rung.append(which))
+    monkeypatch.setattr(fate_totals, "EVENTS_MAX", 1)
+    charlie.is_staff = True
+    charlie.save(update_fields=["is_staff"])
+    pages = [
+        (signed_in(bob), "/o/acme/events/fates/?"),
+        (signed_in(charlie), f"/console/fates/{billed.pk}/?"),
+    ]
+    asked = urlencode({"period": START.isoformat()})
+    for client, page in pages:
+        html = client.get(page + asked).content.decode()
+        assert "0 of 2 events are counted" in " ".join(words_in(html).split())
+        assert '<meta http-equiv="refresh" content="5">' in html
+    assert len(rung) == 2
+    monkeypatch.setattr(tasks, "BUSY_S", -1.0)  # one block a turn
+    rung = rung[:1]
+    while rung:
+        tasks.count_fates(*rung.pop())
+    for client, page in pages:
+        html = client.get(page + asked).content.decode()
+        assert "2 events, each with one fate" in words_in(html)
+        assert "http-equiv" not in html
 
 
 def test_an_organization_without_a_tariff_is_told_that_it_has_no_period_yet(

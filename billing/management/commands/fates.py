@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser
+from datetime import datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -36,11 +37,21 @@ class Command(BaseCommand):
         if options["period"] not in (None, *starts):
             raise CommandError(f"no period begins at {options['period']}; {', '.join(starts)} do")
         subscription, period = chosen
-        totals = fate_totals.of_period(subscription, period, now, events_max=None)
+        self._count(subscription.pk, period.start, now)
+        totals = fate_totals.of_period(subscription, period, now)
         self.stdout.write(f"{organization}, {period.start.isoformat()} to {period.end.isoformat()}")
         self._write(totals)
         if totals.astray:
             sys.exit(1)
+
+    def _count(self, subscription_id: int, start: datetime, now: datetime) -> None:
+        """Block by block, so that it can be ended and begun again."""
+        while progress := fate_totals.count_on(
+            subscription_id, start, now, is_time_up=lambda: True
+        ):
+            if progress.is_done:
+                return
+            self.stderr.write(f"{progress.counted:,} of {progress.events:,} events counted")
 
     def _write(self, totals: FateTotals) -> None:
         for one in totals.fates:

@@ -37,7 +37,7 @@ DROP TABLE metering_minute;
 
 
 class Migration(migrations.Migration):
-    dependencies = [("metering", "0011_closed_periods")]
+    dependencies = [("metering", "0012_tally_blocks")]
     operations = [
         migrations.RunSQL(CREATE, DROP),
         migrations.AddField("ingestbatch", "has_minutes", models.BooleanField(db_default=False)),
