@@ -62,6 +62,7 @@ def _load(
         period.end,
         counts=lambda register: is_input(register) or is_output(register),
         by_key=any(demand.basis == EACH_METER for demand in demands),
+        by_minute=any(demand.by_minute for demand in demands),
     )
 
 

@@ -31,7 +31,6 @@ REFUSED = {
         "the instant that is to count, and leave time_basis out."
     ),
 }
-QUARTER_MINUTES = 15
 
 
 def refusals(terms: Terms) -> list[str]:
@@ -71,14 +70,8 @@ def _of_charges(terms: Terms) -> Iterator[str]:
 
 
 def _of_demand(demand: Demand) -> Iterator[str]:
-    if demand.window_minutes % QUARTER_MINUTES or demand.step_minutes % QUARTER_MINUTES:
-        yield (
-            f"The demand {demand.code} looks at windows of {demand.window_minutes} minutes in "
-            f"steps of {demand.step_minutes}, and readings are quarter-hours: make both multiples "
-            f"of {QUARTER_MINUTES}."
-        )
     if demand.basis == COINCIDENT:
         yield (
             f"The demand {demand.code} asks for the minute of the whole system's peak, and "
-            "readings are quarter-hours of one organization: choose account or each_meter."
+            "readings are of one organization: choose account or each_meter."
         )

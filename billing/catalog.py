@@ -29,7 +29,6 @@ from billing.rating.negotiated import merged, parse_agreement
 from billing.rating.period import Period, quarter_hour
 from billing.rating.rate import PricedTerms
 from billing.rating.tariff import TariffInvalid, Terms, parse
-from metering import readings
 
 NO_VERSION = "@none"  # what a tariff goes by on lines of a time it had no prices in
 FOREVER = datetime.max.replace(tzinfo=UTC)
@@ -128,7 +127,7 @@ def preview(tariff: Tariff, document: Mapping[str, object], valid_from: datetime
     """
     terms = _check(document, tariff.currency, valid_from)
     on_it = telling.subscribers(tariff, Period(valid_from, FOREVER))
-    learning = telling.plan(terms.boundaries, on_it)
+    learning = telling.plan([terms], on_it)
     before = version_at(tariff, valid_from)
     if before is None:
         whole = changes({"currency": tariff.currency}, terms.as_document())
@@ -180,10 +179,10 @@ def version_at(tariff: Tariff, moment: datetime) -> TariffVersion | None:
     return timeline.at(tariff.versions.all(), moment)
 
 
-def boundaries_from(tariff: Tariff, moment: datetime) -> frozenset[int]:
-    """The sizes of input at which the tariff's prices change at an instant or later."""
+def terms_from(tariff: Tariff, moment: datetime) -> list[Terms]:
+    """The terms that the tariff has at an instant or later."""
     versions = tariff.versions.filter(Q(valid_to=None) | Q(valid_to__gt=moment), withdrawn_at=None)
-    return frozenset[int]().union(*(terms_of(version).boundaries for version in versions))
+    return [terms_of(version) for version in versions]
 
 
 def terms_of(version: TariffVersion) -> Terms:
@@ -382,8 +381,8 @@ def _publish(
         document=document,
         source=source,
     )
-    readings.tell_apart(
-        terms_of(version).boundaries,
+    telling.ask(
+        [terms_of(version)],
         telling.subscribers(tariff, Period(valid_from, valid_to or FOREVER)),
         reason=f"{tariff.code}@{version.number}",
     )

@@ -24,7 +24,7 @@ class Verdict(models.TextChoices):
     NO_PRICES = "no_prices", "the other tariff had no prices then"
     NOT_TOLD_APART = (
         "not_told_apart",
-        "whose readings do not tell apart the sizes of requests at which its prices change",
+        "whose readings do not tell the sizes of requests, or the minutes, that its prices ask for",
     )
     COST_UNKNOWN = "cost_unknown", "with usage that is passed on at a cost nobody has approved"
     FAILED = "failed", "could not be rated"

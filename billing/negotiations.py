@@ -27,7 +27,6 @@ from billing.rating.negotiated import Agreement, merged, parse_agreement
 from billing.rating.period import QUARTER, Period, quarter_hour
 from billing.rating.rate import PricedTerms
 from billing.rating.tariff import TariffInvalid, Terms
-from metering import readings
 
 
 def agree(
@@ -71,7 +70,7 @@ def publish_approved(
     if not reference:
         raise TariffRefused("Name the agreement these terms follow from.")
     until = timeline.take_over(subscription.negotiated.all(), valid_from, now)
-    sizes = _sizes_where_it_fits(
+    terms = _terms_where_it_fits(
         subscription.tariff, agreement, Period(valid_from, until or catalog.FOREVER)
     )
     last = subscription.negotiated.aggregate(last=Max("number"))["last"] or 0
@@ -84,8 +83,8 @@ def publish_approved(
         document=document,
         reference=reference,
     )
-    readings.tell_apart(
-        sizes,
+    telling.ask(
+        terms,
         {subscription.organization_id: valid_from},
         reason=f"{subscription.tariff.code}+n{agreed.number}",
     )
@@ -111,7 +110,7 @@ def preview(
     return Preview(
         changes(before.as_document(), agreement.as_document()),
         jumps(old, new, settings.PRICE_JUMP_FACTOR),
-        telling.plan(new.boundaries, {subscription.organization_id: valid_from}),
+        telling.plan([new], {subscription.organization_id: valid_from}),
     )
 
 
@@ -230,20 +229,20 @@ def _check_start(
         )
 
 
-def _sizes_where_it_fits(tariff: Tariff, agreement: Agreement, period: Period) -> frozenset[int]:
-    """Where prices change with the size of a request, in all that follows from both.
+def _terms_where_it_fits(tariff: Tariff, agreement: Agreement, period: Period) -> list[Terms]:
+    """All that follows from both.
 
     Every version of the tariff that the agreement meets must go with it.
     """
-    sizes: frozenset[int] = frozenset()
+    found = []
     versions = tariff.versions.filter(
         Q(valid_to=None) | Q(valid_to__gt=period.start), withdrawn_at=None
     ).filter(valid_from__lt=period.end)
     for version in versions:
         terms = _fitting(catalog.terms_of(version), agreement)
         catalog.refuse_what_is_not_carried(terms)
-        sizes |= terms.boundaries
-    return sizes
+        found.append(terms)
+    return found
 
 
 def _fitting(listed: Terms, agreement: Agreement) -> Terms:

@@ -16,7 +16,7 @@ from django.db.models import Max, Q
 from accounts import audit, prepared
 from accounts.models import Organization, User
 from accounts.prepared import Columns
-from billing import catalog
+from billing import catalog, telling
 from billing.models import Invoice, Subscription, Tariff
 from billing.rating.period import (
     QUARTER,
@@ -25,7 +25,6 @@ from billing.rating.period import (
     billing_periods,
     quarter_hour,
 )
-from metering import readings
 
 
 class SubscriptionRefused(ValueError):
@@ -60,8 +59,8 @@ def subscribe(
     )
     subscription.next_close_at = closes_at(subscription, period_at(subscription, starts_at))
     subscription.save(force_insert=True)
-    readings.tell_apart(
-        catalog.boundaries_from(tariff, starts_at),
+    telling.ask(
+        catalog.terms_from(tariff, starts_at),
         {organization.pk: starts_at},
         reason=tariff.code,
     )

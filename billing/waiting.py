@@ -23,10 +23,10 @@ class CostUnknown(NotYet):
 
 
 class NotToldApart(NotYet):
-    """Prices ask for sizes of requests that the readings do not tell yet."""
+    """Prices ask for sizes of requests, or for minutes, that the readings do not tell yet."""
 
     def __init__(self) -> None:
-        super().__init__("readings that are summed anew, for prices by the size of each request")
+        super().__init__("readings that are summed anew, for what prices ask of them")
 
 
 class NotTakenOut(NotYet):

@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 from django.db.models import Q, QuerySet
 
 from accounts.models import Organization
-from billing import catalog, pricing, subscriptions
+from billing import catalog, pricing, subscriptions, telling
 from billing.comparisons import COMPARED, Verdict
 from billing.earlier import PeriodOf
 from billing.models import Subscription, Tariff
@@ -32,7 +32,6 @@ from billing.rating.period import Period, day_of
 from billing.rating.rate import PricedTerms
 from billing.rating.tariff import Terms, parse
 from billing.read_only import read_only
-from metering import readings
 
 DOCUMENT = "document@0"  # what a document that is no version goes by on the lines
 
@@ -328,12 +327,11 @@ def between(periods: Sequence[PeriodOf], other: Alternative) -> Sides | Compared
 
 
 def _tells_apart(periods: Sequence[PeriodOf], terms: Sequence[list[PricedTerms]]) -> bool:
-    """Readings learn of a size of request when a tariff with it is published for who used it."""
-    sizes = frozenset[int]().union(
-        *(at.terms.boundaries for stretches in terms for at in stretches)
-    )
+    """Readings learn of a size of request, and of minutes, when a tariff that asks for it is
+    published for who used it."""
     of_one, first = min(periods, key=lambda one: one[1].start)
-    return readings.tells_apart(of_one.organization_id, sizes, first.start)
+    wanted = [at.terms for stretches in terms for at in stretches]
+    return telling.is_told(wanted, of_one.organization_id, first.start)
 
 
 def _verdict(difference_minor: int, unpriced: int) -> Verdict:

@@ -45,6 +45,7 @@ class IngestBatch(models.Model):
     released_at = models.DateTimeField(null=True)  # when its backfill was closed or reverted
     sums = models.JSONField(null=True)  # of a backfill's batch: what its events add up to
     limits_version = models.SmallIntegerField(db_default=1)  # its events are told apart by, once in
+    has_minutes = models.BooleanField(db_default=False)  # its events are summed by the minute too
     # Nothing sent in it happened before or after; null where it reported no event.
     occurred_first = models.DateTimeField(null=True)
     occurred_last = models.DateTimeField(null=True)
@@ -157,6 +158,21 @@ class ReadingHour(Quantity):
         db_table = "metering_readinghour"
 
 
+class Minute(models.Model):
+    """One API key's quantity in one register for one minute, in UTC; of those who need it."""
+
+    pk = models.CompositePrimaryKey("organization_id", "starts_at", "api_key", "register")
+    organization_id = models.BigIntegerField()
+    starts_at = models.DateTimeField()
+    api_key = models.TextField()
+    register = models.TextField()
+    quantity = models.BigIntegerField()
+
+    class Meta:
+        managed = False
+        db_table = "metering_minute"
+
+
 class Rejection(models.Model):
     """An event that was not taken, raw, with the reason; the same one sent again is seen again."""
 
@@ -254,6 +270,7 @@ class Reaggregation(models.Model):
     organization_id = models.BigIntegerField()
     id = models.BigIntegerField()
     version = models.SmallIntegerField()
+    minutes = models.BooleanField(db_default=False)  # and by the minute
     starts_at = models.DateTimeField()
     asked_at = models.DateTimeField()
     reached_id = models.BigIntegerField()  # how far the walk over the batches came

@@ -19,10 +19,11 @@ Parameters = dict[str, Any]
 
 
 class Events(NamedTuple):
-    """Which events: a text that finds their segments, and one that tells them from the others."""
+    """Which events, in texts."""
 
-    segments: str
-    which: str
+    segments: str  # finds their segments
+    which: str  # tells them from the others
+    in_minutes: str  # whether their batch is in the sums by the minute
 
 
 # The voids that the batches of a claim concern: those that came in them, those of their events.
@@ -41,7 +42,7 @@ VOIDED = Events(
     FROM (
         SELECT void.organization_id, void.target_batch_id AS batch_id,
                void.target_received_at AS received_at, target.limits_version,
-               array_agg(void.target_ordinal) AS ordinals
+               target.has_minutes, array_agg(void.target_ordinal) AS ordinals
         FROM (SELECT void.* {_BY} UNION SELECT void.* {_OF}) AS void
         JOIN metering_ingestbatch taker
           ON taker.organization_id = void.organization_id AND taker.id = void.batch_id
@@ -49,14 +50,15 @@ VOIDED = Events(
         JOIN metering_ingestbatch target
           ON target.organization_id = void.organization_id AND target.id = void.target_batch_id
          AND target.state IN ('applied', 'reverting')
-        GROUP BY 1, 2, 3, 4
+        GROUP BY 1, 2, 3, 4, 5
     ) AS void
     JOIN metering_segment segment
       ON segment.organization_id = void.organization_id AND segment.batch_id = void.batch_id
      AND segment.received_at = void.received_at
     JOIN metering_inputlimits told ON told.version = void.limits_version
     """,  # noqa: S608 - our own texts
-    "WHERE event.ordinal = ANY(void.ordinals)",
+    "event.ordinal = ANY(void.ordinals)",
+    "void.has_minutes",
 )
 # Which of a segment's events are voided, looked up once for all of them.
 _VOIDED_THERE = """
@@ -82,7 +84,8 @@ OF_BATCHES = f"""
 STILL_IN = "(voided.ordinals IS NULL OR event.ordinal <> ALL(voided.ordinals))"
 REVERTED = Events(
     f"{OF_BATCHES} JOIN metering_inputlimits told ON told.version = batch.limits_version",
-    f"WHERE {STILL_IN}",
+    STILL_IN,
+    "batch.has_minutes",
 )
 # All that ever was in, and of it all that is out.
 EVER_IN = """
@@ -93,12 +96,14 @@ EVER_IN = """
      AND ours.organization_id = %(organization_id)s AND ours.applied_at IS NOT NULL
     JOIN metering_inputlimits told ON told.version = ours.limits_version
 """
+EVER_IN_BY_MINUTE = Events(EVER_IN, "true", "ours.has_minutes")
 OUT_BY_NOW = Events(
     f"""{EVER_IN}
     JOIN LATERAL ({_VOIDED_THERE}) AS voided
       ON ours.state = 'reverted' OR voided.ordinals IS NOT NULL
     """,
-    "WHERE ours.state = 'reverted' OR event.ordinal = ANY(voided.ordinals)",
+    "ours.state = 'reverted' OR event.ordinal = ANY(voided.ordinals)",
+    "ours.has_minutes",
 )
 
 LOCK = """

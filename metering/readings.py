@@ -7,7 +7,7 @@ begin at local midnight of the zone asked for, whatever the clocks do there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
@@ -29,6 +29,7 @@ from metering.found import FoundEvent as FoundEvent
 from metering.found import event_at as event_at
 from metering.found import event_page as event_page
 from metering.limits import INPUT_LIMITS_MAX as INPUT_LIMITS_MAX
+from metering.loads import load_in as load_in
 from metering.quarters import reading_of as reading_of
 from metering.quarters import stand_still as stand_still
 from metering.reaggregation import needs_telling as needs_telling
@@ -165,44 +166,6 @@ def usage_in(
         SliceUsage._make((*row[:7], tuple(row[7].split(",")) if row[7] else (), int(row[8])))
         for row in rows
     ]
-
-
-REGISTERS = """
-    SELECT DISTINCT register FROM metering_readinghour
-    WHERE organization_id = %(organization_id)s
-      AND starts_at >= date_bin('1 hour', %(start)s, '2000-01-01T00:00Z') AND starts_at < %(end)s
-"""
-LOAD = """
-    SELECT {api_key}, reading.starts_at, sum(reading.quantity)
-    FROM metering_reading reading
-    JOIN metering_ratingkey key
-      ON key.organization_id = reading.organization_id AND key.id = reading.rating_key_id
-    WHERE reading.organization_id = %(organization_id)s
-      AND reading.starts_at >= %(start)s AND reading.starts_at < %(end)s
-      AND reading.register = ANY(%(registers)s)
-    GROUP BY 1, 2 ORDER BY 1, 2
-"""
-
-
-def load_in(
-    organization_id: int,
-    start: datetime,
-    end: datetime,
-    *,
-    counts: Callable[[str], bool],
-    by_key: bool = False,
-) -> dict[str, dict[datetime, int]]:
-    """What was used in each quarter-hour, by API key or ("") altogether; idle ones are left out.
-
-    `counts` says which registers belong to it: a load adds up what is alike.
-    """
-    parameters: Parameters = {"organization_id": organization_id, "start": start, "end": end}
-    found = [register for (register,) in _rows(REGISTERS, parameters) if counts(register)]
-    load: dict[str, dict[datetime, int]] = {}
-    sql = LOAD.format(api_key="key.api_key" if by_key else "''")
-    for api_key, starts_at, quantity in _rows(sql, {**parameters, "registers": found}):
-        load.setdefault(api_key, {})[starts_at] = int(quantity)
-    return load
 
 
 TOKENS_BY_PROJECT = """

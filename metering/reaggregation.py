@@ -23,7 +23,7 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 from django.db.utils import Error, OperationalError
 
-from metering import limits, netting, summing
+from metering import limits, minutes, netting, summing
 from metering.netting import OF_BATCHES, STILL_IN, Events
 from metering.usage.event import AHEAD_MAX
 
@@ -49,45 +49,56 @@ NEEDED = """
          AS asked (organization_id, starts_at)
     WHERE NOT EXISTS (SELECT FROM metering_reaggregation known
         WHERE known.organization_id = asked.organization_id AND known.version >= %(version)s
-          AND known.starts_at <= asked.starts_at)
+          AND known.minutes >= %(minutes)s AND known.starts_at <= asked.starts_at)
     ORDER BY asked.organization_id
 """
 ASK = f"""
-    INSERT INTO metering_reaggregation (organization_id, starts_at, version)
-    SELECT needed.*, %(version)s FROM ({NEEDED}) AS needed
+    INSERT INTO metering_reaggregation (organization_id, starts_at, version, minutes)
+    SELECT needed.*, %(version)s, %(minutes)s FROM ({NEEDED}) AS needed
 """  # noqa: S608 - our own texts
 
 
 class Need(NamedTuple):
-    """What readings have to learn for prices that change at some sizes."""
+    """What readings have to learn for some prices."""
 
     sizes: tuple[int, ...]  # that they tell nothing apart at, in rising order
-    organization_ids: list[int]  # whose readings were made under a smaller set, as far as is known
+    organization_ids: list[int]  # whose readings were made when less was asked, as far as is known
 
 
-def tell_apart(sizes: Collection[int], since: Mapping[int, datetime], *, reason: str) -> None:
+def tell_apart(
+    sizes: Collection[int],
+    since: Mapping[int, datetime],
+    *,
+    reason: str,
+    by_minute: bool = False,
+) -> None:
     """Have readings tell requests apart at these sizes: all to come, and of each organization those
-    since an instant, which are summed anew from their events.
+    since an instant, which are summed anew from their events. `by_minute` asks for their sums by
+    the minute as well.
 
     In the transaction that makes it needed: then whoever sees the need sees the row as well.
     ValueError where the sizes find no room. `unsettled` says when it is done.
     """
-    if not sizes:
+    version = limits.extended_by(sizes, reason) if sizes else limits.FIRST
+    if version == limits.FIRST and not by_minute:
         return
-    version = limits.extended_by(sizes, reason)
-    if version > limits.FIRST:
-        with connection.cursor() as cursor:
-            cursor.execute(ASK, _asked(version, since))
+    with connection.cursor() as cursor:
+        if by_minute:
+            minutes.ask(cursor, since)
+        cursor.execute(ASK, _asked(version, since, by_minute=by_minute))
 
 
-def needs_telling(sizes: Collection[int], since: Mapping[int, datetime]) -> Need:
+def needs_telling(
+    sizes: Collection[int], since: Mapping[int, datetime], *, by_minute: bool = False
+) -> Need:
     """What `tell_apart` would begin; changes nothing."""
     with connection.cursor() as cursor:
         version = limits.first_with(cursor, sizes)
         last = limits.newest(cursor)
-        if version == limits.FIRST:
+        if version == limits.FIRST and not by_minute:
             return Need((), [])
-        cursor.execute(NEEDED, _asked(version or last.version + 1, since))
+        asked = _asked(version or last.version + 1, since, by_minute=by_minute)
+        cursor.execute(NEEDED, asked)
         organization_ids = [organization_id for organization_id, _ in cursor.fetchall()]
     return Need(tuple(sorted({*sizes} - {*last.limits})), organization_ids)
 
@@ -95,31 +106,40 @@ def needs_telling(sizes: Collection[int], since: Mapping[int, datetime]) -> Need
 TOLD_LESS = """
     SELECT EXISTS (SELECT FROM metering_ingestbatch
         WHERE organization_id = %(organization_id)s AND received_at >= %(received_after)s
-          AND accepted > 0 AND applied_at IS NOT NULL AND limits_version < %(version)s)
+          AND accepted > 0 AND applied_at IS NOT NULL
+          AND (limits_version < %(version)s OR %(minutes)s AND NOT has_minutes))
 """
 
 
-def tells_apart(organization_id: int, sizes: Collection[int], since: datetime) -> bool:
-    """Whether an organization's readings since an instant tell requests apart at all these sizes.
+def tells_apart(
+    organization_id: int, sizes: Collection[int], since: datetime, *, by_minute: bool = False
+) -> bool:
+    """Whether an organization's readings since an instant tell requests apart at all these sizes,
+    and have their sums by the minute.
 
     For looking at usage under prices that nobody asked its readings to tell.
     """
-    parameters: Parameters = {
-        "organization_id": organization_id,
-        "received_after": since - AHEAD_MAX,
-    }
     with connection.cursor() as cursor:
         version = limits.first_with(cursor, sizes)
-        if version is None or version == limits.FIRST:
-            return version is not None
-        cursor.execute(TOLD_LESS, {**parameters, "version": version})
+        if version is None:
+            return False
+        if version == limits.FIRST and not by_minute:
+            return True
+        parameters: Parameters = {
+            "organization_id": organization_id,
+            "received_after": since - AHEAD_MAX,
+            "version": version,
+            "minutes": by_minute,
+        }
+        cursor.execute(TOLD_LESS, parameters)
         (told_less,) = cursor.fetchone()
     return not told_less
 
 
-def _asked(version: int, since: Mapping[int, datetime]) -> Parameters:
+def _asked(version: int, since: Mapping[int, datetime], *, by_minute: bool) -> Parameters:
     return {
         "version": version,
+        "minutes": by_minute,
         "organization_ids": list(since),
         "starts_at": list(since.values()),
     }
@@ -144,7 +164,8 @@ class Progress:
 
 
 _LEFT = """
-    batch.organization_id = task.organization_id AND batch.limits_version < task.version
+    batch.organization_id = task.organization_id
+    AND (batch.limits_version < task.version OR task.minutes AND NOT batch.has_minutes)
     AND batch.state IN ('applied', 'reverting') AND batch.accepted > 0
     AND batch.received_at >= task.starts_at - %(ahead)s
 """
@@ -171,6 +192,7 @@ class _Task(NamedTuple):
     organization_id: int
     id: int
     version: int
+    minutes: bool
     starts_at: datetime
     reached_id: int
 
@@ -183,7 +205,7 @@ class _Batch(NamedTuple):
 
 # Organizations take turns.
 TAKE = """
-    SELECT organization_id, id, version, starts_at, reached_id
+    SELECT organization_id, id, version, minutes, starts_at, reached_id
     FROM metering_reaggregation
     WHERE finished_at IS NULL AND attempts < %s
       AND (retry_at IS NULL OR retry_at < clock_timestamp())
@@ -242,7 +264,7 @@ def _go_on(cursor: CursorWrapper, task: _Task) -> None:
     if not batches and task.reached_id:
         batches = _next(cursor, task, after=0)
     if batches:
-        _tell_anew(cursor, task.organization_id, batches)
+        _tell_anew(cursor, task, batches)
     parameters: Parameters = {
         "organization_id": task.organization_id,
         "id": task.id,
@@ -279,7 +301,8 @@ def _moved(side: str) -> Events:
         JOIN metering_inputlimits after ON after.version = %(version)s
         CROSS JOIN LATERAL (SELECT {side}.limits) AS told
         """,
-        f"WHERE {STILL_IN} AND {summing.band('before.limits')} <> {summing.band('after.limits')}",
+        f"{STILL_IN} AND {summing.band('before.limits')} <> {summing.band('after.limits')}",
+        "false",  # these do not tell sizes apart
     )
 
 
@@ -302,11 +325,12 @@ SUMS = """
 """
 
 
-def _tell_anew(cursor: CursorWrapper, organization_id: int, batches: list[_Batch]) -> None:
-    """Move what the newest set tells apart, and note the set on the batches."""
+def _tell_anew(cursor: CursorWrapper, task: _Task, batches: list[_Batch]) -> None:
+    """Move what the newest set tells apart, and note the set on the batches; sum them by the minute
+    where that is asked for."""
     parameters: Parameters = {
-        "organization_id": organization_id,
-        "organization_ids": [organization_id] * len(batches),
+        "organization_id": task.organization_id,
+        "organization_ids": [task.organization_id] * len(batches),
         "batch_ids": [batch.id for batch in batches],
         "received_at": [batch.received_at for batch in batches],
         "version": limits.newest(cursor).version,
@@ -320,6 +344,8 @@ def _tell_anew(cursor: CursorWrapper, organization_id: int, batches: list[_Batch
         if _sums(cursor, parameters) != before:
             raise SumsDiffer("the readings would add up to something else")
     cursor.execute(TOLD, parameters)
+    if task.minutes:
+        minutes.catch_up(cursor, parameters)
 
 
 def _sums(cursor: CursorWrapper, parameters: Parameters) -> list[tuple[Any, ...]]:

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from django.db import connection, transaction
 from django.db.utils import Error, OperationalError
 
-from metering import netting, rollup, summing
+from metering import minutes, netting, rollup, summing
 from metering.rollup import ATTEMPTS_MAX, CLAIMED, ERROR_LENGTH_MAX, LEASE, LeaseLost
 from metering.summing import Parameters
 
@@ -126,6 +126,8 @@ def apply(claim: Claim) -> None:
         if cursor.rowcount != len(claim):
             raise LeaseLost(f"{len(claim) - cursor.rowcount} of {len(claim)} batches are not ours")
         summing.subtract(cursor, netting.REVERTED, parameters)
+        if minutes.asked_by(cursor, [claim.organization_id]):
+            minutes.subtract(cursor, netting.REVERTED, parameters)
 
 
 def apply_or_postpone(claim: Claim) -> int:

@@ -18,7 +18,8 @@ from datetime import datetime, timedelta
 from django.db import connection, transaction
 from django.db.utils import Error, OperationalError
 
-from metering import limits, netting, summing
+from metering import limits, minutes, netting, summing
+from metering.netting import Events
 from metering.summing import NotThere, Parameters
 
 GROUP_MAX = 200  # batches a transaction
@@ -142,7 +143,8 @@ def claim(limit: int = GROUP_MAX, *, lease: timedelta = LEASE) -> Claim | None:
 APPLIED = """
     UPDATE metering_ingestbatch batch
     SET state = 'applied', applied_at = clock_timestamp(), lease_token = NULL, lease_until = NULL,
-        last_error = '', limits_version = %(version)s
+        last_error = '', limits_version = %(version)s,
+        has_minutes = batch.organization_id = ANY(%(by_minute)s::bigint[])
     FROM unnest(%(organization_ids)s::bigint[], %(batch_ids)s::bigint[])
          AS ours (organization_id, id)
     WHERE batch.organization_id = ours.organization_id AND batch.id = ours.id
@@ -158,6 +160,7 @@ OURS = """
      AND segment.received_at BETWEEN %(received_first_at)s AND %(received_last_at)s
     CROSS JOIN (SELECT %(limits)s::bigint[] AS limits) AS told
 """
+OURS_BY_MINUTE = Events(OURS, "true", "segment.organization_id = ANY(%(by_minute)s::bigint[])")
 
 
 def apply(claim: Claim) -> None:
@@ -177,13 +180,22 @@ def apply(claim: Claim) -> None:
         alone = netting.concerned(cursor, parameters)
         netting.lock(cursor, claim.organization_ids, alone)
         told = limits.newest(cursor)
-        parameters |= {"version": told.version, "limits": list(told.limits)}
+        by_minute = minutes.asked_by(cursor, claim.organization_ids)
+        parameters |= {
+            "version": told.version,
+            "limits": list(told.limits),
+            "by_minute": by_minute,
+        }
         cursor.execute(APPLIED, parameters)
         if cursor.rowcount != len(claim):
             raise LeaseLost(f"{len(claim) - cursor.rowcount} of {len(claim)} batches are not ours")
         summing.add_all(cursor, OURS, parameters)
+        if by_minute:
+            minutes.add(cursor, OURS_BY_MINUTE, parameters)
         if netting.concerned(cursor, parameters):  # perhaps only since we asked first
             summing.subtract(cursor, netting.VOIDED, parameters)
+            if by_minute:
+                minutes.subtract(cursor, netting.VOIDED, parameters)
 
 
 FAILED = """
@@ -307,7 +319,10 @@ def rebuild(organization_id: int) -> None:
             "version": limits.newest(cursor).version,
         }
         cursor.execute(TOLD_ANEW, parameters)
-        for table in ("metering_reading", "metering_readinghour"):
+        for table in ("metering_reading", "metering_readinghour", "metering_minute"):
             cursor.execute(f"DELETE FROM {table} WHERE organization_id = %s", [organization_id])  # noqa: S608
         summing.add_all(cursor, netting.EVER_IN, parameters)
         summing.subtract(cursor, netting.OUT_BY_NOW, parameters)
+        if minutes.asked_by(cursor, [organization_id]):
+            minutes.add(cursor, netting.EVER_IN_BY_MINUTE, parameters)
+            minutes.subtract(cursor, netting.OUT_BY_NOW, parameters)

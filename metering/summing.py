@@ -24,23 +24,29 @@ def band(limits: str) -> str:
                {limits})], 0)"""
 
 
-# Their events with what cannot be told from a sum: the band of the whole input among the limits
-# that their batch is told apart by, whether it reasoned, which media it had; as
-# metering.usage.bands says, and a test holds the two together.
-EVENTS = """
+# The events of segments, one a row, each in the stretch of time whose sum it is part of.
+_EVENTS = """
     SELECT segment.organization_id, event.attribution_id,
-           date_bin('15 minutes', event.occurred_at, '2000-01-01T00:00Z') AS starts_at,
+           date_bin('{every}', event.occurred_at, '2000-01-01T00:00Z') AS starts_at,
            event.input, event.cache_read, event.cache_write, event.output, event.reasoning,
-           event.extra,
-           {band} AS input_band,
-           coalesce(event.reasoning > 0, more.reasoning, false) AS thinking,
-           coalesce(more.attributes, '') AS attributes
+           event.extra {told}
     {segments}
     CROSS JOIN LATERAL unnest({ordinals}segment.occurred_at, segment.attribution_ids, segment.input,
         segment.cache_read, segment.cache_write, segment.output, segment.reasoning, segment.extra)
         AS event ({ordinal}occurred_at, attribution_id, input, cache_read, cache_write, output,
                   reasoning, extra)
-    LEFT JOIN LATERAL (
+    {telling}
+    WHERE {which}
+"""
+# With what cannot be told from a sum: the band of the whole input among the limits that their batch
+# is told apart by, whether it reasoned, which media it had; as metering.usage.bands says, and a
+# test holds the two together.
+_TOLD = "input_band, thinking, attributes"  # by the registers
+_APART = f""",
+           {band("told.limits")} AS input_band,
+           coalesce(event.reasoning > 0, more.reasoning, false) AS thinking,
+           coalesce(more.attributes, '') AS attributes"""
+_TELLING = """LEFT JOIN LATERAL (
         SELECT sum(one.value::bigint) FILTER (
                    WHERE one.key ~ '^(input|cache_)' AND one.key !~ '_(hours|seconds)$') AS input,
                bool_or(one.key = 'reasoning') AS reasoning,
@@ -51,16 +57,15 @@ EVENTS = """
                         THEN 'media_input' END) AS attributes
         FROM jsonb_each_text(event.extra) AS one
     ) more ON event.extra IS NOT NULL
-    {which}
 """
-_TOLD_BAND = band("told.limits")
-_ALL = {"ordinals": "", "ordinal": "", "which": "", "band": _TOLD_BAND}
-_SOME = {"ordinals": "segment.ordinals, ", "ordinal": "ordinal, ", "band": _TOLD_BAND}
+_QUARTERS = {"every": "15 minutes", "told": _APART, "telling": _TELLING}
+_MINUTES = {"every": "1 minute", "told": "", "telling": ""}
+_ALL = {"ordinals": "", "ordinal": "", "which": "true"}
+_SOME = {"ordinals": "segment.ordinals, ", "ordinal": "ordinal, "}
 
 # Keys first, in a statement of its own: what another worker is adding at the same moment is waited
 # for, and seen by the next statement. Everybody adds in one order, so nobody waits in a circle.
 _NAMES = "project_id, model, api_key, agent, region, service_class"
-_TOLD = "input_band, thinking, attributes"  # by the registers
 # Each by its whole key in the index, which the limit makes sure of: what the planner believes of a
 # few new batches has led it through all the keys of a band for each.
 _KNOWN = """SELECT one.id FROM metering_ratingkey AS one
@@ -80,9 +85,8 @@ INTERN = """
     ORDER BY organization_id, {names}, {told}
     ON CONFLICT DO NOTHING
 """
-# One row per quarter-hour, rating key and register: the five registers with columns of their own,
-# the derived one, and whatever else the events carry. A key that is missing is refused by the
-# table, not left out by the join. The hours are the same quantities once more, in one statement.
+# One row per stretch of time, key and register: the five registers with columns of their own, the
+# derived one, and whatever else the events carry.
 SUMMED = """
     WITH event AS MATERIALIZED ({events}),
     total AS (
@@ -101,7 +105,11 @@ SUMMED = """
         FROM event CROSS JOIN LATERAL jsonb_each_text(event.extra) AS one
         WHERE event.extra IS NOT NULL
         GROUP BY {key}, starts_at, one.key
-    ), key AS MATERIALIZED (
+    )
+"""
+# By the rating key. One that is missing is refused by the table, not left out by the join. The
+# hours are the same quantities once more, in one statement.
+NAMED = """, key AS MATERIALIZED (
         SELECT used.*, known.id
         FROM (SELECT DISTINCT {key} FROM event) AS used
         LEFT JOIN metering_attribution attribution
@@ -116,6 +124,7 @@ SUMMED = """
 """
 ADD = (
     SUMMED  # noqa: S608 - texts of our own
+    + NAMED
     + """, into_hours AS (
         INSERT INTO metering_readinghour AS reading
             (organization_id, starts_at, rating_key_id, register, quantity)
@@ -138,6 +147,7 @@ ADD = (
 # What leaves was put in before: a reading that is not there, or too small, is a fault of ours.
 SUBTRACT = (
     SUMMED  # noqa: S608 - texts of our own
+    + NAMED
     + """, by_hour AS (
         SELECT organization_id, date_bin('1 hour', starts_at, '2000-01-01T00:00Z') AS starts_at, id,
                register, sum(quantity)::bigint AS quantity
@@ -177,7 +187,7 @@ def add(cursor: CursorWrapper, entering: Events, parameters: Parameters) -> None
 
 def add_all(cursor: CursorWrapper, segments: str, parameters: Parameters) -> None:
     """Sum all events of some segments into the readings."""
-    _add(cursor, EVENTS.format(segments=segments, **_ALL), parameters)
+    _add(cursor, _EVENTS.format(segments=segments, **_ALL, **_QUARTERS), parameters)
 
 
 def _add(cursor: CursorWrapper, events: str, parameters: Parameters) -> None:
@@ -187,7 +197,13 @@ def _add(cursor: CursorWrapper, events: str, parameters: Parameters) -> None:
 
 def some_of(events: Events) -> str:
     """The text of events with what decides their rating key."""
-    return EVENTS.format(segments=events.segments, which=events.which, **_SOME)
+    return _EVENTS.format(segments=events.segments, which=events.which, **_SOME, **_QUARTERS)
+
+
+def some_by_minute(events: Events) -> str:
+    """The text of those events whose batch is in the sums by the minute."""
+    which = f"({events.which}) AND {events.in_minutes}"
+    return _EVENTS.format(segments=events.segments, which=which, **_SOME, **_MINUTES)
 
 
 class NotThere(Exception):

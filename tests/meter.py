@@ -156,7 +156,7 @@ TABLES = (
     " metering_identity, metering_attribution, metering_source, metering_ingestbatch,"
     " metering_rejection, metering_void, metering_backfill, metering_reach, metering_quarantineday,"
     " metering_reaggregation, metering_closedperiod,"
-    " metering_tallyblock"
+    " metering_tallyblock, metering_minute, metering_minuteneed"
 )
 
 

@@ -22,6 +22,7 @@ from billing.rating.period import Period
 from billing.rating.shape import check_price
 
 MINUTE = timedelta(minutes=1)
+QUARTER_MINUTES = 15
 KTPM = 1_000
 ACCOUNT, EACH_METER, COINCIDENT = "account", "each_meter", "coincident"
 BASES = (ACCOUNT, EACH_METER, COINCIDENT)
@@ -111,6 +112,11 @@ class Demand:
         check_price(self.price)
         if not 1 <= self.step_minutes <= self.window_minutes <= WINDOW_MINUTES_MAX:
             raise ValueError("a window must be a day at most, and its step no longer than it")
+
+    @property
+    def by_minute(self) -> bool:
+        """Return whether its windows cannot be made of quarter-hours."""
+        return bool(self.window_minutes % QUARTER_MINUTES or self.step_minutes % QUARTER_MINUTES)
 
     @classmethod
     def read(cls, code: str, fields: Mapping[str, Field]) -> Self:

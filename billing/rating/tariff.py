@@ -16,6 +16,7 @@ from billing.rating.calendar import TouCalendar, read_calendar
 from billing.rating.capacity import RESERVED, Capacity
 from billing.rating.charge import CHARGES_MAX, Charge
 from billing.rating.charges import charge_document, read_charge
+from billing.rating.demand import Demand
 from billing.rating.document import PRICE_DECIMALS_MAX, Field, TariffInvalid
 from billing.rating.fee import Fee
 from billing.rating.flat import Flat
@@ -275,6 +276,11 @@ class Terms:
             for size in component.shape.boundaries
         }
         return frozenset(sizes.union(*(guard.boundaries for guard in self._guards)))
+
+    @property
+    def by_minute(self) -> bool:
+        """Return whether some charge looks within quarter-hours."""
+        return any(isinstance(one, Demand) and one.by_minute for one in self.charges)
 
     @property
     def attributes(self) -> frozenset[str]:

@@ -99,6 +99,15 @@ CHARGES = [
     {"code": "wire", "kind": "fee", "price": "0.3"},
     {"code": "least", "kind": "minimum", "amount": "60"},
     {"code": "peak", "kind": "demand", "price": "0.9", "window_minutes": 30, "step_minutes": 15},
+    {"code": "burst", "kind": "demand", "price": "0.9", "window_minutes": 1},
+    {
+        "code": "slide",
+        "kind": "demand",
+        "price": "0.9",
+        "window_minutes": 9,
+        "step_minutes": 2,
+        "basis": "each_meter",
+    },
     {"code": "keys", "kind": "demand", "price": "0.9", "window_minutes": 15, "basis": "each_meter"},
     {"code": "pair", "kind": "commitment", "amount": "150", "months": 2},
     {"code": "cost", "kind": "pass_through", "models": ["*"], "markup_percent": "12.5"},
@@ -167,6 +176,16 @@ PASSED_ON = [
     for at in INSTANTS
     for model, size in (("plus", 16_000), ("plus", 33_000), ("spot", 33_000))
 ]
+# And peaks within quarter-hours: usage of every second minute, more and more of it.
+FINE = {**AT_COST, "charges": [one for one in CHARGES if one["code"] in {"burst", "slide"}]}
+COARSE = {**AT_COST, "charges": [one for one in CHARGES if one["code"] == "keys"]}
+BURSTS = [
+    UsageEvent("", "oracle", start + timedelta(minutes=minute, seconds=59), "plus",
+               {"input": 100 * minute + number}, api_key=key)
+    for number, start in enumerate((SEPTEMBER, CHANGE + timedelta(days=3), OCTOBER))
+    for minute in range(0, 40, 2)
+    for key in ("one", None)
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +306,9 @@ def on_documents(subscription: Subscription) -> list[dict[LineKey, int]]:
 )
 @given(documents, documents, events, st.integers(0, 12), st.integers(0, 12))
 @example(AT_COST, AT_COST, PASSED_ON, 10, 25)
+@example(FINE, FINE, BURSTS, 10, 90)
+@example(COARSE, FINE, BURSTS, 50, 90)
+@example(FINE, COARSE, BURSTS, 50, 90)
 def test_invoices_are_the_rating_of_the_events_to_the_last_digit(
     database: psycopg.Connection[Any],
     first: dict[str, Any],

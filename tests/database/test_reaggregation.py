@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from accounts.models import Organization
 from metering import backfills, limits, readings, reaggregation, reverting, rollup, store, summing
+from metering.models import Minute
 from metering.store import Incoming
 from metering.tasks import apply_pending_batches
 from metering.usage.correction import Correction
@@ -61,6 +62,28 @@ def roll_up() -> None:
 
 def ask(organization: Organization, *sizes: int, since: datetime = LONG_AGO) -> None:
     readings.tell_apart(sizes, {organization.pk: since}, reason="a test")
+
+
+def ask_for_minutes(organization: Organization, since: datetime = LONG_AGO) -> None:
+    readings.tell_apart([], {organization.pk: since}, reason="a test", by_minute=True)
+
+
+def minutes_of(organization: Organization) -> dict[tuple[Any, ...], int]:
+    """What was used by minute, API key and register, as far as it is summed so."""
+    found = Minute.objects.filter(organization_id=organization.pk, quantity__gt=0)
+    return {
+        row[:3]: row[3] for row in found.values_list("starts_at", "api_key", "register", "quantity")
+    }
+
+
+def expected_minutes(events: Iterable[UsageEvent]) -> dict[tuple[Any, ...], int]:
+    """The same, event by event."""
+    total: Counter[tuple[Any, ...]] = Counter()
+    for one in events:
+        minute = one.occurred_at.replace(second=0, microsecond=0)
+        for register, quantity in (*one.usage.items(), ("requests", 1)):
+            total[minute, one.api_key or "", register] += quantity
+    return not_zero(total)
 
 
 def bands_of(organization: Organization) -> Counter[int]:
@@ -355,6 +378,7 @@ STEPS = st.lists(
         st.tuples(st.just("backfill"), SIZES),
         st.tuples(st.just("void"), st.integers(0, 10)),
         st.tuples(st.just("finer"), st.sampled_from([ODD, ODDER, 100_000])),
+        st.tuples(st.just("by minute"), st.none()),
         st.tuples(st.just("apply"), st.integers(1, 3)),
         st.tuples(st.just("re-aggregate"), st.integers(1, 3)),
         st.tuples(st.just("revert"), st.booleans()),
@@ -405,6 +429,8 @@ def test_in_any_course_of_usage_corrections_and_finer_sizes_nothing_is_lost_or_d
                     del stored[target]
                 case "finer":
                     ask(organization, argument)
+                case "by minute":
+                    ask_for_minutes(organization)
                 case "apply":
                     rollup.apply_pending(argument)
                 case "re-aggregate":
@@ -420,14 +446,75 @@ def test_in_any_course_of_usage_corrections_and_finer_sizes_nothing_is_lost_or_d
                     if argument:
                         reverting.apply_reverts()
             assert hours_off() == 0
+        ask_for_minutes(organization)
         apply_all()
     fresh = readings.freshness()
     assert (fresh.pending_batches, fresh.failed_batches, reaggregation.progress()) == (0, 0, [])
     wanted = expected(list(stored.values()), organization.projects.get().pk)
     found = not_zero(summed(organization))
     assert found == not_zero(wanted)
+    by_minute = minutes_of(organization)
+    assert by_minute == expected_minutes(stored.values())
     rollup.rebuild(organization.pk)
     assert not_zero(summed(organization)) == found
+    assert minutes_of(organization) == by_minute
+
+
+def test_only_usage_of_those_who_ask_is_summed_by_the_minute(
+    database: Database, acme: Organization, globex: Organization
+) -> None:
+    ask_for_minutes(acme)
+    times = [NOW - timedelta(seconds=seconds) for seconds in (10, 50, 130)]
+    events = [event(f"e{at}", 100, api_key="k")._replace(occurred_at=at) for at in times]
+    for organization in (acme, globex):
+        store_events(database, organization, events)
+    roll_up()
+    assert minutes_of(acme) == expected_minutes(events)
+    assert minutes_of(globex) == {}
+
+
+def test_usage_from_before_somebody_asked_is_caught_up_and_until_then_it_is_said(
+    database: Database, acme: Organization
+) -> None:
+    stored = [event("a", api_key="k"), event("b")]
+    for one in stored:
+        store_events(database, acme, [one])
+    roll_up()
+    assert not readings.tells_apart(acme.pk, [], LONG_AGO, by_minute=True)
+    assert readings.needs_telling([], {acme.pk: LONG_AGO}, by_minute=True) == ((), [acme.pk])
+    ask_for_minutes(acme)
+    assert readings.needs_telling([], {acme.pk: LONG_AGO}, by_minute=True) == ((), [])
+    assert readings.unsettled(acme.pk, NOW).being_told_apart
+    store_events(database, acme, [event("c")])
+    apply_all()
+    assert minutes_of(acme) == expected_minutes([*stored, event("c")])
+    assert not readings.unsettled(acme.pk, NOW).being_told_apart
+    assert readings.tells_apart(acme.pk, [], LONG_AGO, by_minute=True)
+
+
+def test_a_roll_up_under_way_when_minutes_are_asked_for_is_caught(
+    database: Database, acme: Organization
+) -> None:
+    """It saw nobody ask, and commits after it was asked for."""
+    store_events(database, acme, [event("a")])
+    waits = threading.Event()
+
+    def catch_up() -> None:
+        ask_for_minutes(acme)
+        waits.set()
+        while reaggregation.step():
+            pass
+        connections.close_all()
+
+    worker = threading.Thread(target=catch_up)
+    with transaction.atomic():
+        roll_up()
+        worker.start()
+        assert waits.wait(10)
+        until_somebody_waits(database)
+    worker.join(10)
+    assert not worker.is_alive()
+    assert minutes_of(acme) == expected_minutes([event("a")])
 
 
 def test_two_workers_share_the_organizations_and_neither_doubles(
