@@ -73,5 +73,6 @@ def _of_demand(demand: Demand) -> Iterator[str]:
     if demand.basis == COINCIDENT and demand.by_minute:
         yield (
             f"The demand {demand.code} looks for the whole system's peak, and not everybody's "
-            f"usage is summed by the minute: make its window and step multiples of {QUARTER_MINUTES}."
+            "usage is summed by the minute: make its window and step multiples of "
+            f"{QUARTER_MINUTES}."
         )
