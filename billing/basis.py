@@ -6,25 +6,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from billing import negotiations
+from billing import negotiations, system_peaks
 from billing.models import Subscription
 from billing.rating.charge import Basis, Facts, Load
 from billing.rating.commitment import Commitment
 from billing.rating.demand import EACH_METER, Demand
-from billing.rating.event import is_input, is_output
 from billing.rating.period import Period, billing_period, billing_periods
 from billing.rating.usage import PricedTerms
+from billing.system_peaks import counts_for_demand
 from metering import readings
 
 
 def facts(subscription: Subscription, period: Period, stretches: Sequence[PricedTerms]) -> Facts:
     """What the charges of a period rest on. Asks the meter only where a charge needs it."""
     zone = ZoneInfo(subscription.zone)
-    demands = _demands(stretches)
+    demands = charged_demands(stretches)
     return Facts(
         zone=zone,
         whole=billing_period(subscription.anchor_day, zone, period.start),
         load=_load(subscription, period, demands) if demands else {},
+        system_peaks=system_peaks.known(demands, period),
         peaks_before={
             demand.code: _peaks_before(demand, subscription, period)
             for demand in demands
@@ -48,7 +49,7 @@ def term_ending(
     return starts[first] if is_full or subscription.ends_at == period.end else None
 
 
-def _demands(stretches: Sequence[PricedTerms]) -> list[Demand]:
+def charged_demands(stretches: Sequence[PricedTerms]) -> list[Demand]:
     """Demand is charged once a period, by the version in force at its end."""
     return [one for one in stretches[-1].terms.charges if isinstance(one, Demand)]
 
@@ -60,7 +61,7 @@ def _load(
         subscription.organization_id,
         period.start,
         period.end,
-        counts=lambda register: is_input(register) or is_output(register),
+        counts=counts_for_demand,
         by_key=any(demand.basis == EACH_METER for demand in demands),
         by_minute=any(demand.by_minute for demand in demands),
     )
@@ -71,9 +72,13 @@ def _peaks_before(demand: Demand, subscription: Subscription, period: Period) ->
     peaks = []
     for of, before in _periods_before(subscription, period, demand.ratchet_months):
         stretches = negotiations.terms_in(of, before)
-        then = [one for one in _demands(stretches) if one.code == demand.code]
+        then = [one for one in charged_demands(stretches) if one.code == demand.code]
         for one in then:
-            measured = Facts(zone=ZoneInfo(of.zone), load=_load(of, before, then))
+            measured = Facts(
+                zone=ZoneInfo(of.zone),
+                load=_load(of, before, then),
+                system_peaks=system_peaks.known(then, before),
+            )
             basis = Basis(
                 version=stretches[-1].version,
                 part=before,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from billing import costing
-from billing.rating.demand import COINCIDENT, Demand
+from billing.rating.demand import COINCIDENT, QUARTER_MINUTES, Demand
 from billing.rating.ladder import Ladder
 from billing.rating.pass_through import PassThrough
 from billing.rating.tariff import Terms
@@ -70,8 +70,9 @@ def _of_charges(terms: Terms) -> Iterator[str]:
 
 
 def _of_demand(demand: Demand) -> Iterator[str]:
-    if demand.basis == COINCIDENT:
+    if demand.basis == COINCIDENT and demand.by_minute:
         yield (
-            f"The demand {demand.code} asks for the minute of the whole system's peak, and "
-            "readings are of one organization: choose account or each_meter."
+            f"The demand {demand.code} looks for the whole system's peak, and not everybody's "
+            "usage is summed by the minute: make its window and step multiples of "
+            f"{QUARTER_MINUTES}."
         )

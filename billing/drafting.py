@@ -23,7 +23,7 @@ from metering import readings
 def owed(subscription: Subscription, period: Period) -> list[RatedLine]:
     """What a period costs by the readings and the tariff of now, less what is billed for it."""
     documents = Documents.of(subscription.organization_id)
-    (lines,) = _owed([(subscription, period)], documents)
+    (lines,) = _owed([(subscription, period)], documents, final=False)
     return lines
 
 
@@ -58,7 +58,8 @@ def write_draft(
         zone=subscription.zone,
         replaces_id=documents.voided(subscription, period),
     )
-    lines = on_lines(invoice, zip(periods, _owed(periods, documents), strict=True))
+    found = _owed(periods, documents, final=True)
+    lines = on_lines(invoice, zip(periods, found, strict=True))
     invoice.subtotal_minor = sum(line.amount_minor for line in lines)
     invoice.total_minor = invoice.subtotal_minor + invoice.tax_minor
     insert(invoice, lines)
@@ -112,8 +113,10 @@ def on_lines(
     ]
 
 
-def _owed(periods: Sequence[PeriodOf], documents: Documents) -> list[list[RatedLine]]:
-    now = pricing.lines_of(periods)
+def _owed(
+    periods: Sequence[PeriodOf], documents: Documents, *, final: bool
+) -> list[list[RatedLine]]:
+    now = pricing.lines_of(periods, final=final)
     first = min(period.start for _, period in periods)
     if all(one.period.end <= first for one in documents.issued):
         return now

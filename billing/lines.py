@@ -225,7 +225,8 @@ def _demand(line: RatedLine, said: Said, money: Money) -> Iterator[str]:
     if line.step:
         yield "beyond the contract"
     else:
-        yield f"peak of {said['measured_tpm']:,} tokens a minute"
+        of = "at the system's peak" if said["basis"] == "coincident" else "peak of"
+        yield f"{of} {said['measured_tpm']:,} tokens a minute"
 
 
 def _capacity(line: RatedLine, said: Said, money: Money) -> Iterator[str]:

@@ -152,6 +152,33 @@ class Subscription(models.Model):
         return f"{self.organization} on {self.tariff}"
 
 
+class SystemPeak(models.Model):
+    """When all organizations together used most in a billing period; found once and kept."""
+
+    period_start = models.DateTimeField()
+    period_end = models.DateTimeField()
+    window_minutes = models.PositiveSmallIntegerField()
+    step_minutes = models.PositiveSmallIntegerField()
+    starts_at = models.DateTimeField()  # of the window
+    tokens = models.DecimalField(max_digits=30, decimal_places=0)  # that were used in it
+    found_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["period_start", "period_end", "window_minutes", "step_minutes"],
+                name="system_peak_is_found_once",
+            ),
+            models.CheckConstraint(
+                condition=Q(starts_at__gte=F("period_start"), starts_at__lt=F("period_end")),
+                name="system_peak_lies_in_its_period",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.starts_at:%Y-%m-%d %H:%M} of {self.period_start:%Y-%m-%d}"
+
+
 class InvoiceSeries(models.Model):
     """The counter row that gapless numbers of documents come from, one per prefix and year."""
 

@@ -70,7 +70,7 @@ def differences(invoices: Sequence[Invoice]) -> list[Difference]:
             on_lines(invoice, [(of_period, _side_by_side(still_owed(now, documents)))]),
         )
         for invoice, of_period, now, documents in zip(
-            invoices, periods, pricing.lines_of(periods), carried, strict=True
+            invoices, periods, pricing.lines_of(periods, final=True), carried, strict=True
         )
     ]
 

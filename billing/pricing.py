@@ -13,7 +13,7 @@ from fractions import Fraction
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
-from billing import basis, costing, earlier, negotiations, passing_on
+from billing import basis, costing, earlier, negotiations, passing_on, system_peaks
 from billing.costing import Costs
 from billing.earlier import Earlier, PeriodOf
 from billing.models import Subscription
@@ -193,12 +193,15 @@ def _meter_under(
     ]
 
 
-def lines_of(periods: Sequence[PeriodOf]) -> list[list[RatedLine]]:
+def lines_of(periods: Sequence[PeriodOf], *, final: bool = False) -> list[list[RatedLine]]:
     """What each of an organization's periods costs, in the order given, as documents say it.
 
-    NotYet while that cannot be said.
+    NotYet while that cannot be said. final: these periods are over, and a document is made of them:
+    what is found once for everybody is found now, and kept.
     """
     chain = _chain(periods)
+    if final and _determine_peaks(chain.asked):
+        chain = _chain(periods)
     lines = chain.lines()
     if unknown := chain.unknown_costs:
         raise CostUnknown(unknown)
@@ -206,6 +209,14 @@ def lines_of(periods: Sequence[PeriodOf]) -> list[list[RatedLine]]:
     if unsettled := unsettled_readings(periods):
         raise unsettled
     return lines
+
+
+def _determine_peaks(periods: Sequence[Metered]) -> bool:
+    """Whether the whole system's peak of some period was not known, and is now."""
+    found = [
+        system_peaks.determine(basis.charged_demands(one.stretches), one.period) for one in periods
+    ]
+    return any(found)
 
 
 def unsettled_readings(periods: Sequence[PeriodOf]) -> NotYet | None:

@@ -8,7 +8,7 @@ from billing.rating.allowance import Allowance
 from billing.rating.capacity import Capacity
 from billing.rating.charge import Charge
 from billing.rating.commitment import Commitment
-from billing.rating.demand import Demand
+from billing.rating.demand import COINCIDENT, Demand
 from billing.rating.fee import Fee
 from billing.rating.ladder import Ladder
 from billing.rating.minimum import Minimum
@@ -137,7 +137,13 @@ def charge_sentence(charge: Charge, currency: str) -> str:
 def _demand(demand: Demand, currency: str) -> str:
     of = {"each_meter": " of each key"}.get(demand.basis, "")
     price, window = written(demand.price, currency), f"{demand.window_minutes} minutes{of}"
-    parts = [f"{price} per thousand tokens a minute of the highest {window} in a billing period"]
+    at = f"of the highest {window} in a billing period"
+    if demand.basis == COINCIDENT:
+        at = (
+            f"in those {window} of a billing period in which all organizations together used "
+            "most, which is known when it is over"
+        )
+    parts = [f"{price} per thousand tokens a minute {at}"]
     if demand.minimum_tpm:
         parts.append(f"{demand.minimum_tpm:,} at least")
     if demand.ratchet_months:

@@ -61,6 +61,29 @@ def load_in(
     return load
 
 
+# Of everybody: only what the whole system used in a quarter-hour leaves here.
+SYSTEM_LOAD = """
+    SELECT starts_at, register, sum(quantity)
+    FROM metering_reading
+    WHERE starts_at >= %(start)s AND starts_at < %(end)s
+    GROUP BY 1, 2
+"""
+
+
+def system_load_in(
+    start: datetime, end: datetime, *, counts: Callable[[str], bool]
+) -> dict[datetime, int]:
+    """What all organizations together used in each quarter-hour of a stretch of time.
+
+    Reads every reading of that time: for what is found once and kept.
+    """
+    load: dict[datetime, int] = {}
+    for starts_at, register, quantity in _rows(SYSTEM_LOAD, {"start": start, "end": end}):
+        if counts(register):
+            load[starts_at] = load.get(starts_at, 0) + int(quantity)
+    return load
+
+
 def _rows(sql: str, parameters: Parameters) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)

@@ -30,6 +30,7 @@ from metering.found import event_at as event_at
 from metering.found import event_page as event_page
 from metering.limits import INPUT_LIMITS_MAX as INPUT_LIMITS_MAX
 from metering.loads import load_in as load_in
+from metering.loads import system_load_in as system_load_in
 from metering.quarters import reading_of as reading_of
 from metering.quarters import stand_still as stand_still
 from metering.reaggregation import needs_telling as needs_telling

@@ -57,7 +57,8 @@ class Facts:
     zone: ZoneInfo
     whole: Period | None = None  # the full billing period, where only a part of it is rated
     load: Mapping[str, Load] = field(default_factory=dict)  # by meter, such as an API key
-    pool: Load = field(default_factory=dict)  # of the whole system, for coincident demand
+    # When the window began in which the whole system used most, by the code of the demand.
+    system_peaks: Mapping[str, datetime] = field(default_factory=dict)
     peaks_before: Mapping[str, Sequence[int]] = field(default_factory=dict)  # tokens a minute
     requests: int = 0
     provider_cost_micros: Mapping[str, int] = field(default_factory=dict)  # by model, of it all
@@ -71,7 +72,9 @@ class Facts:
 def read_facts(source: Field, facts: Facts) -> Facts:
     """Add to facts what a JSON document says of them. TariffInvalid points to what is wrong."""
     maps = {"provider_cost_micros", "spent_before_minor"}
-    fields = source.members(frozenset(), maps | {"peaks_before", "occupancy", "terms_ending"})
+    fields = source.members(
+        frozenset(), maps | {"peaks_before", "system_peaks", "occupancy", "terms_ending"}
+    )
     known = {name: _read_counts(fields[name]) for name in maps if name in fields}
     facts = replace(
         facts,
@@ -84,6 +87,9 @@ def read_facts(source: Field, facts: Facts) -> Facts:
             for code, months in fields["peaks_before"].mapping().items()
         }
         facts = replace(facts, peaks_before=peaks)
+    if "system_peaks" in fields:
+        starts = {code: at.moment() for code, at in fields["system_peaks"].mapping().items()}
+        facts = replace(facts, system_peaks=starts)
     if "occupancy" in fields:
         facts = replace(facts, occupancy=fields["occupancy"].price())
     if "terms_ending" in fields:

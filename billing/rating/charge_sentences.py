@@ -44,8 +44,8 @@ def _standing(said: Said, money: Money) -> str:
 
 
 def _demand(said: Said, money: Money) -> str:
-    window, measured = said["window_minutes"], said["measured_tpm"]
-    parts = [f"the highest mean of {window} minutes was {measured:,} tokens a minute"]
+    measured = said["measured_tpm"]
+    parts = [f"{_measured(said)} was {measured:,} tokens a minute"]
     if said["ratchet_tpm"]:
         parts.append(f"earlier peaks set a floor of {said['ratchet_tpm']:,}")
     if said["minimum_tpm"]:
@@ -53,6 +53,15 @@ def _demand(said: Said, money: Money) -> str:
     if "contract_tpm" in said:
         parts.append(f"the contract is {said['contract_tpm']:,}")
     return f"Demand: {'; '.join(parts)}; billed {said['billed_tpm']:,}."
+
+
+def _measured(said: Said) -> str:
+    window = said["window_minutes"]
+    if said["basis"] != "coincident":
+        return f"the highest mean of {window} minutes"
+    if "system_peak_at" not in said:
+        return f"the mean of the {window} minutes of the whole system's peak, which is not known,"
+    return f"the mean of the {window} minutes of the whole system's peak, {said['system_peak_at']},"
 
 
 def _capacity(said: Said, money: Money) -> str:

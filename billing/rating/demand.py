@@ -66,12 +66,27 @@ def added(loads: Iterable[Load]) -> dict[datetime, int]:
     return together
 
 
-def coincident(load: Load, pool: Load) -> int:
-    """Return the own load in the minute of the whole system's peak; of equal ones the first."""
-    if not pool:
-        return 0
-    when = max(sorted(pool), key=lambda moment: pool[moment])
-    return load.get(when, 0)
+def busiest(load: Load, period: Period, *, window: int, step: int) -> datetime | None:
+    """Return when the window begins in which most was used, of equal ones the first; None without
+    any use.
+
+    For the load of a whole system, whose peak decides about a coincident demand.
+    """
+    block = gcd(window, step)
+    sums = [0, *accumulate(by_block(load, period, block))]
+    size = window // block
+    starts = range(0, len(sums) - size, step // block)
+    first = max(starts, key=lambda start: sums[start + size] - sums[start], default=0)
+    if sums[-1] == 0 or not starts:
+        return None
+    return period.start + MINUTE * (block * first)
+
+
+def used_from(load: Load, start: datetime, window: int) -> Fraction:
+    """Return the mean of one window of minutes, in tokens a minute."""
+    end = start + MINUTE * window
+    tokens = sum(quantity for moment, quantity in load.items() if start <= moment < end)
+    return Fraction(tokens, window)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +159,8 @@ class Demand:
             return sum(self._peak(load, part) for load in loads)
         account = added(loads)
         if self.basis == COINCIDENT:
-            return coincident(account, basis.facts.pool)
+            start = basis.facts.system_peaks.get(self.code)
+            return round_half_up(used_from(account, start, self.window_minutes)) if start else 0
         return self._peak(account, part)
 
     def billed_tpm(self, measured: int, before: Sequence[int]) -> tuple[int, int]:
@@ -165,6 +181,8 @@ class Demand:
             "step_minutes": self.step_minutes,
             "basis": self.basis,
         }
+        if self.basis == COINCIDENT and (start := basis.facts.system_peaks.get(self.code)):
+            demand["system_peak_at"] = start.isoformat()
         if self.contract is not None:
             demand["contract_tpm"] = self.contract.tpm
         explained = {"shape": self.KIND, "demand": demand}

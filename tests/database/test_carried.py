@@ -12,7 +12,7 @@ from django.db import IntegrityError, transaction
 
 from accounts.models import Organization
 from billing import catalog, costs, invoicing, subscriptions
-from billing.models import Invoice, InvoiceLine, Subscription
+from billing.models import Invoice, InvoiceLine, Subscription, SystemPeak
 from tests import build
 from tests.meter import apply_all, database, empty_meter, make_event, store_events
 
@@ -268,6 +268,44 @@ def test_a_peak_by_the_minute_is_billed_and_no_period_closes_before_it_is_known(
     ]
 
 
+def test_coincident_demand_is_the_own_load_at_the_systems_peak_whoever_is_billed_first(
+    acme: Organization, globex: Organization
+) -> None:
+    """DOMAIN TV-66 in quarter-hours: A has 20 and B has 10 when the whole system is at its peak."""
+    demand = {
+        "code": "pool", "kind": "demand", "price": "1", "window_minutes": 15, "basis": "coincident",
+    }  # fmt: skip
+    free = build.flat_document(price="0") | {"charges": [demand]}
+    loads = {acme: (100, 40, 30, 20), globex: (20, 30, 80, 10)}
+    others = build.make_organization(name="Others", slug="others")
+    loads[others] = tuple(
+        whole - a - b for whole, a, b in zip((900, 950, 700, 990), *loads.values(), strict=True)
+    )
+    for organization, ktpm in loads.items():
+        for number, rate in enumerate(ktpm):
+            use(organization, SEPTEMBER + QUARTER * number, rate * 15_000)
+    tariff = build.make_tariff(document=free)
+    a, b = (
+        build.make_subscription(organization=one, starts_at=SEPTEMBER, tariff=tariff)
+        for one in (acme, globex)
+    )
+    period = subscriptions.period_at(a, SEPTEMBER)
+    assert [line.component for line in invoicing.owed(a, period)] == ["all"]  # not known before
+    (first,) = close(a, OCTOBER)
+    assert lines_of(first)[-1] == ("pool", 20_000, 2_000)
+    line = first.lines.get(component="pool")
+    assert line.description == "Demand (pool), at the system's peak 20,000 tokens a minute"
+    assert line.trace["demand"]["system_peak_at"] == "2026-09-01T00:45:00+00:00"
+    use(others, SEPTEMBER + QUARTER * 4, 2_000 * 15_000)  # late, and more: it moves no peak
+    (second,) = close(b, OCTOBER)
+    assert lines_of(second)[-1] == ("pool", 10_000, 1_000)
+    assert invoicing.owed(a, period) == []
+    peak = SystemPeak.objects.get()
+    assert (peak.starts_at, peak.tokens) == (SEPTEMBER + QUARTER * 3, 990 * 15_000)
+    with pytest.raises(IntegrityError, match="may stand behind invoices"), transaction.atomic():
+        peak.delete()
+
+
 def test_excess_over_the_contract_costs_double(acme: Organization) -> None:
     """DOMAIN TV-32: 1,050 x 38 + 130 x 76 = 49,780.00."""
     contract = {"tpm": 1_000_000, "band_percent": 105, "excess_factor": "2"}
@@ -457,9 +495,9 @@ REFUSED = [
         "readings tell of audio_output, media_input",
     ),
     (
-        {"charges": [{"code": "d", "kind": "demand", "price": "1", "window_minutes": 15,
+        {"charges": [{"code": "d", "kind": "demand", "price": "1", "window_minutes": 10,
                       "basis": "coincident"}]},
-        "choose account or each_meter",
+        "make its window and step multiples of 15",
     ),
     (
         {"currency": "EUR", "charges": [{"code": "p", "kind": "pass_through", "models": ["*"],

@@ -12,11 +12,12 @@ import pytest
 from billing.rating.bill import STEPS, add_load, bill, bill_events
 from billing.rating.capacity import Capacity, Coefficients, Taken, normalised, units_needed
 from billing.rating.charge import Basis, Facts
-from billing.rating.demand import Contract, Demand, added, coincident, peak
+from billing.rating.demand import Contract, Demand, busiest, peak
 from billing.rating.event import Event
 from billing.rating.fee import Fee
 from billing.rating.ladder import Ladder, Rung
 from billing.rating.money import to_minor
+from billing.rating.period import Period
 from billing.rating.rate import RatedLine
 from billing.rating.usage import PricedTerms
 from tests.pure.tables import at, rows
@@ -214,7 +215,9 @@ def test_tv_66_the_peak_of_a_sum_is_less_than_the_sum_of_peaks() -> None:
     starts = [at("2026-09-24T12:00") + MINUTE * n for n in range(4)]
     loads = {name: dict(zip(starts, ktpm, strict=True)) for name, ktpm in METERS.items()}
     pool = loads.pop("pool")
-    facts = {"load": loads, "pool": pool}
+    start = busiest(pool, Period(starts[0], starts[-1] + MINUTE), window=1, step=1)
+    assert start == starts[3]
+    facts = {"load": loads, "system_peaks": {"d": start}}
     one = {"price": Decimal(1), "window_minutes": 1, "step_minutes": 1}
     measured = {
         kind: Demand("d", basis=kind, **one).measured_tpm(basis(**facts))  # type: ignore[arg-type]
@@ -223,7 +226,18 @@ def test_tv_66_the_peak_of_a_sum_is_less_than_the_sum_of_peaks() -> None:
     assert measured["each_meter"] == expected(66, "sum_of_peaks")
     assert measured["account"] == expected(66, "account_peak")
     assert measured["coincident"] == expected(66, "coincident")
-    assert coincident(added(loads.values()), {}) == 0
+    unknown = Demand("d", basis="coincident", **one)  # type: ignore[arg-type]
+    assert unknown.measured_tpm(basis(load=loads)) == 0
+
+
+@pytest.mark.parametrize(("window", "step", "first"), [(1, 1, 5), (2, 2, 4), (2, 1, 1), (3, 1, 0)])
+def test_the_busiest_window_is_the_first_of_equal_ones(window: int, step: int, first: int) -> None:
+    """Minutes 0 to 5 hold 1 5 5 0 4 6: twice there are two that hold ten."""
+    start = at("2026-09-24T12:00")
+    load = {start + MINUTE * minute: tokens for minute, tokens in enumerate((1, 5, 5, 0, 4, 6))}
+    period = Period(start, start + MINUTE * 6)
+    assert busiest(load, period, window=window, step=step) == start + MINUTE * first
+    assert busiest({}, period, window=window, step=step) is None
 
 
 def test_a_standing_charge_is_per_local_day_also_over_a_change_of_versions() -> None:
