@@ -56,11 +56,11 @@ def _of_charges(terms: Terms) -> Iterator[str]:
         match charge:
             case Demand():
                 yield from _of_demand(charge)
-            case Ladder():
+            case Ladder(held=None):
                 yield (
-                    f"The ladder {charge.code} goes by how well held cache was used. Senders say "
-                    "what was read from a cache and written to it, and no reading tells for how "
-                    "long it was held: leave the ladder out, and price cache by its registers."
+                    f"The ladder {charge.code} goes by how well held cache was used, and does not "
+                    "say which register tells for how long it was held: add held, with that "
+                    "register and the seconds that are right for a token."
                 )
             case PassThrough() if terms.currency != costing.CURRENCY:
                 yield (

@@ -18,7 +18,7 @@ from billing.costing import Costs
 from billing.earlier import Earlier, PeriodOf
 from billing.models import Subscription
 from billing.passing_on import PassedOn, passed_on
-from billing.rating.bill import charged
+from billing.rating.bill import charged, with_usage
 from billing.rating.charge import Facts
 from billing.rating.commitment import Commitment
 from billing.rating.period import Period, billing_period
@@ -32,7 +32,6 @@ from billing.rating.rate import (
     segments,
     shares,
 )
-from billing.rating.scope import REQUESTS
 from billing.waiting import CostUnknown, NotTakenOut, NotToldApart, NotYet, Unknown
 from metering import readings
 
@@ -73,9 +72,8 @@ class Metered:
             return []
         ending = self._terms_ending() if until is None else {}
         facts = replace(
-            self.facts,
+            with_usage(self.facts, self.usage),
             provider_costs=self._passed_on(until).costs,
-            requests=sum(item.quantity for item in self.usage if item.register == REQUESTS),
             terms_ending=frozenset(ending),
             spent_before_minor={
                 code: past.spent_minor(since, self.period.start, self.currency)

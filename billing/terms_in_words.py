@@ -130,8 +130,18 @@ def charge_sentence(charge: Charge, currency: str) -> str:
             of = model_words(charge.models, "any model")
             return f"The provider's cost of {of} with a markup of {charge.markup_percent:f}%."
         case Ladder():
-            return f"Adjustment ({charge.code}) by how well what was held was used."
+            return f"Adjustment ({charge.code}) by how well what was held was used{_by(charge)}."
     raise AssertionError(charge)
+
+
+def _by(ladder: Ladder) -> str:
+    if ladder.held is None:
+        return ""
+    register = ladder.held.register.replace("_", " ")
+    return (
+        f": the tokens used, each good for {ladder.held.residency_s:,} seconds, over {register}, "
+        f"against a standard of {ladder.standard:f}"
+    )
 
 
 def _demand(demand: Demand, currency: str) -> str:

@@ -4,6 +4,7 @@ The order is the meaning: a free quota that drained after the discounts, or a fe
 topped up, would be another tariff. Steps 1 to 3 and 16 belong to other rooms.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -78,13 +79,20 @@ def bill(
 ) -> Bill:
     """Take steps 4 to 15 for one billing period."""
     used = list(usage)
-    requests = sum(item.quantity for item in used if item.register == REQUESTS)
     lines = rate(used, stretches, drained=drained)
-    lines += charged(lines, stretches, replace(facts, requests=requests))
+    lines += charged(lines, stretches, with_usage(facts, used))
     currency = stretches[-1].terms.currency
     paper = printed(lines, currency)
     net = sum(line.minor for line in paper)
     return Bill(currency, lines, paper, net, tax_minor(net, tax_percent))
+
+
+def with_usage(facts: Facts, usage: Iterable[Usage]) -> Facts:
+    """Add what was used in the period altogether, for the charges that rest on it."""
+    used: Counter[str] = Counter()
+    for item in usage:
+        used[item.register] += item.quantity
+    return replace(facts, requests=used[REQUESTS], used=used)
 
 
 def bill_events(

@@ -61,6 +61,7 @@ class Facts:
     system_peaks: Mapping[str, datetime] = field(default_factory=dict)
     peaks_before: Mapping[str, Sequence[int]] = field(default_factory=dict)  # tokens a minute
     requests: int = 0
+    used: Mapping[str, int] = field(default_factory=dict)  # in the whole period, by register
     provider_cost_micros: Mapping[str, int] = field(default_factory=dict)  # by model, of it all
     # The same by when a version's part of the period begins, where that is known.
     provider_costs: Mapping[datetime, Mapping[str, UpstreamCost]] = field(default_factory=dict)

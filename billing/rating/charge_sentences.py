@@ -87,7 +87,15 @@ def _minimum(said: Said, money: Money) -> str:
 
 
 def _ladder(said: Said, money: Money) -> str:
-    return f"A factor of {said['factor']} is worth {said['percent']}% of {money(said['of_minor'])}."
+    worth = f"{said['percent']}% of {money(said['of_minor'])}"
+    if "held" not in said:
+        return f"A factor of {said['factor']} is worth {worth}."
+    held = said["held"]
+    return (
+        f"{held['tokens']:,} tokens, each good for {held['residency_s']:,} seconds of cache, over "
+        f"{held['quantity']:,} {held['register'].replace('_', ' ')} are a factor of "
+        f"{said['factor']}, worth {worth}."
+    )
 
 
 def _commitment(said: Said, money: Money) -> str:

@@ -47,6 +47,8 @@ KNOWN: dict[str, Register] = {
         Register("output_document", "Document output"),
         Register("cache_read_document", "Cached document input"),
         Register("tool_use", "Tool use"),
+        Register("cache_token_hours", "Cache held", unit="token-hour"),
+        Register("cache_token_seconds", "Cache held for seconds", unit="token-second"),
         Register("web_search", "Web searches", unit="search"),
         Register("image", "Images", unit="image"),
         Register(REQUESTS, "Requests", unit="request"),

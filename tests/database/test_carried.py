@@ -12,7 +12,9 @@ from django.db import IntegrityError, transaction
 
 from accounts.models import Organization
 from billing import catalog, costs, invoicing, subscriptions
+from billing.lines import rated
 from billing.models import Invoice, InvoiceLine, Subscription, SystemPeak
+from billing.rating.sentences import sentences
 from tests import build
 from tests.meter import apply_all, database, empty_meter, make_event, store_events
 
@@ -306,6 +308,27 @@ def test_coincident_demand_is_the_own_load_at_the_systems_peak_whoever_is_billed
         peak.delete()
 
 
+def test_a_ladder_goes_by_the_cache_that_readings_say_was_held(acme: Organization) -> None:
+    """DOMAIN TV-33: 0.85 of the standard 0.90 adds 2.5 %, here to 100.00."""
+    ladder = {
+        "code": "cache", "kind": "ladder", "standard": "0.90",
+        "down": [{"to": "0.70", "percent": "0.5"}],
+        "held": {"register": "cache_token_seconds", "residency_s": 300},
+    }  # fmt: skip
+    subscription = on(acme, document(charges=[ladder]))
+    use(acme, SEPTEMBER, 100 * MTOK)
+    use(acme, OCTOBER, 100 * MTOK)
+    use(acme, OCTOBER, 100 * MTOK * 300 * 20 // 17, register="cache_token_seconds")
+    (september, october) = close(subscription, NOVEMBER)
+    assert [one[0] for one in lines_of(september)] == ["all"]  # nothing was held
+    assert lines_of(october)[-1] == ("cache", 10_000, 250)
+    line = october.lines.get(component="cache")
+    assert sentences(*rated(line), "USD")[2] == (
+        "100,000,000 tokens, each good for 300 seconds of cache, over 35,294,117,647 cache token "
+        "seconds are a factor of 0.85, worth 2.5% of 100.00 USD."
+    )
+
+
 def test_excess_over_the_contract_costs_double(acme: Organization) -> None:
     """DOMAIN TV-32: 1,050 x 38 + 130 x 76 = 49,780.00."""
     contract = {"tpm": 1_000_000, "band_percent": 105, "excess_factor": "2"}
@@ -507,7 +530,7 @@ REFUSED = [
     (
         {"charges": [{"code": "l", "kind": "ladder", "standard": "0.90",
                       "down": [{"to": "0", "percent": "1"}]}]},
-        "no reading tells",
+        "add held, with that register",
     ),
 ]  # fmt: skip
 

@@ -15,7 +15,7 @@ from billing.rating.charge import Basis, Facts
 from billing.rating.demand import Contract, Demand, busiest, peak
 from billing.rating.event import Event
 from billing.rating.fee import Fee
-from billing.rating.ladder import Ladder, Rung
+from billing.rating.ladder import Held, Ladder, Rung
 from billing.rating.money import to_minor
 from billing.rating.period import Period
 from billing.rating.rate import RatedLine
@@ -175,6 +175,36 @@ factor | share   | on 10,000.00
 0.66   | 0.140   | 1400.00
 0.60   | 0.250   | 2500.00
 """
+
+
+HELD = """
+tokens | register            | held    | residency_s | factor
+    85 | cache_token_seconds |     100 |           1 | 0.85
+    85 | cache_token_seconds |      60 |           1 | 1.00
+   999 | cache_token_hours   |     100 |         300 | 0.83
+     0 | cache_token_hours   |       1 |         300 | 0.00
+"""
+
+
+@pytest.mark.parametrize(("tokens", "register", "held", "residency_s", "factor"), rows(HELD))
+def test_the_factor_is_what_the_tokens_explain_of_the_cache_that_was_held(
+    tokens: str, register: str, held: str, residency_s: str, factor: str
+) -> None:
+    of = Held(register, int(residency_s))
+    used = {"output": int(tokens), "web_search": 7, register: int(held)}
+    assert of.factor(used) == Decimal(factor)
+    assert of.factor({**used, register: 0}) is None
+
+
+def test_a_ladder_that_says_what_is_held_round_trips() -> None:
+    ladder = {
+        "code": "cache", "kind": "ladder", "standard": "0.90",
+        "down": [{"to": "0.70", "percent": "0.5"}],
+        "held": {"register": "cache_token_hours", "residency_s": 300},
+    }  # fmt: skip
+    assert terms(component("input", price="1"), charges=[ladder]).as_document()["charges"] == [
+        ladder
+    ]
 
 
 @pytest.mark.parametrize(("factor", "share", "amount"), rows(TV_33))
