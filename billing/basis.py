@@ -13,19 +13,27 @@ from billing.rating.commitment import Commitment
 from billing.rating.demand import EACH_METER, Demand
 from billing.rating.period import Period, billing_period, billing_periods
 from billing.rating.usage import PricedTerms
-from billing.system_peaks import counts_for_demand
+from billing.system_peaks import Looked, counts_for_demand
 from metering import readings
 
 
-def facts(subscription: Subscription, period: Period, stretches: Sequence[PricedTerms]) -> Facts:
-    """What the charges of a period rest on. Asks the meter only where a charge needs it."""
+def facts(
+    subscription: Subscription,
+    period: Period,
+    stretches: Sequence[PricedTerms],
+    looked: Looked | None = None,
+) -> Facts:
+    """What the charges of a period rest on. Asks the meter only where a charge needs it.
+
+    looked: where peaks of the whole system are noted that are not known, and not to be kept.
+    """
     zone = ZoneInfo(subscription.zone)
     demands = charged_demands(stretches)
     return Facts(
         zone=zone,
         whole=billing_period(subscription.anchor_day, zone, period.start),
         load=_load(subscription, period, demands) if demands else {},
-        system_peaks=system_peaks.known(demands, period),
+        system_peaks=system_peaks.known(demands, period, looked),
         peaks_before={
             demand.code: _peaks_before(demand, subscription, period)
             for demand in demands

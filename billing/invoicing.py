@@ -120,7 +120,10 @@ def _why_not_yet(periods: Sequence[PeriodOf]) -> str | None:
     """Why no document of these periods can be made; closing finds it while it drafts."""
     if unsettled := pricing.unsettled_readings(periods):
         return str(unsettled)
-    if not any(map(passing_on.is_asked_for, negotiations.terms_in_each(periods))):
+    terms = negotiations.terms_in_each(periods)
+    if unfound := pricing.unfound_peaks(periods, terms):
+        return str(unfound)
+    if not any(map(passing_on.is_asked_for, terms)):
         return None
     unknown = {one for metered in pricing.meter(periods) for one in metered.unknown_costs}
     return str(CostUnknown(unknown)) if unknown else None

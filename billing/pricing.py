@@ -13,7 +13,15 @@ from fractions import Fraction
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
-from billing import basis, costing, earlier, negotiations, passing_on, system_peaks
+from billing import (
+    basis,
+    costing,
+    earlier,
+    negotiations,
+    passing_on,
+    subscriptions,
+    system_peaks,
+)
 from billing.costing import Costs
 from billing.earlier import Earlier, PeriodOf
 from billing.models import Subscription
@@ -32,6 +40,7 @@ from billing.rating.rate import (
     segments,
     shares,
 )
+from billing.system_peaks import Looked
 from billing.waiting import CostUnknown, NotTakenOut, NotToldApart, NotYet, Unknown
 from metering import readings
 
@@ -161,7 +170,10 @@ def meter(periods: Sequence[PeriodOf], *, cut: datetime | None = None) -> list[M
 
 
 def _meter_under(
-    periods: Sequence[PeriodOf], whole: Sequence[list[PricedTerms]], cut: datetime | None = None
+    periods: Sequence[PeriodOf],
+    whole: Sequence[list[PricedTerms]],
+    cut: datetime | None = None,
+    looked: Looked | None = None,
 ) -> list[Metered]:
     (organization_id,) = {subscription.organization_id for subscription, _ in periods}
     terms = [
@@ -184,7 +196,7 @@ def _meter_under(
             *of_period,
             stretches,
             used,
-            basis.facts(*of_period, stretches),
+            basis.facts(*of_period, stretches, looked),
             passing_on.costs_for(stretches, used),
         )
         for of_period, stretches, used in zip(periods, terms, usage, strict=True)
@@ -198,7 +210,7 @@ def lines_of(periods: Sequence[PeriodOf], *, final: bool = False) -> list[list[R
     what is found once for everybody is found now, and kept.
     """
     chain = _chain(periods)
-    if final and _determine_peaks(chain.asked):
+    if final and _found_peaks(chain.asked):
         chain = _chain(periods)
     lines = chain.lines()
     if unknown := chain.unknown_costs:
@@ -209,12 +221,28 @@ def lines_of(periods: Sequence[PeriodOf], *, final: bool = False) -> list[list[R
     return lines
 
 
-def _determine_peaks(periods: Sequence[Metered]) -> bool:
+def _found_peaks(metered: Sequence[Metered]) -> bool:
     """Whether the whole system's peak of some period was not known, and is now."""
+    in_order = sorted(metered, key=lambda one: one.period.start)
+    periods = [(one.subscription, one.period) for one in in_order]
+    if waits := unfound_peaks(periods, [one.stretches for one in in_order]):
+        raise waits
     found = [
-        system_peaks.determine(basis.charged_demands(one.stretches), one.period) for one in periods
+        system_peaks.determine(basis.charged_demands(one.stretches), one.period) for one in in_order
     ]
     return any(found)
+
+
+def unfound_peaks(
+    periods: Sequence[PeriodOf], terms: Sequence[Sequence[PricedTerms]]
+) -> NotYet | None:
+    """Why the whole system's peak of some period, by its terms, cannot be found yet."""
+    for (subscription, period), stretches in zip(periods, terms, strict=True):
+        until = subscriptions.closes_at(subscription, period)
+        demands = basis.charged_demands(stretches)
+        if waits := system_peaks.waits_for(demands, period, until):
+            return waits
+    return None
 
 
 def unsettled_readings(periods: Sequence[PeriodOf]) -> NotYet | None:
@@ -236,14 +264,18 @@ def _chain(periods: Sequence[PeriodOf]) -> Chain:
     return Chain(asked, _earlier(periods, asked))
 
 
-def chains(periods: Sequence[PeriodOf], terms: Sequence[list[PricedTerms]]) -> tuple[Chain, Chain]:
+def chains(
+    periods: Sequence[PeriodOf], terms: Sequence[list[PricedTerms]], looked: Looked
+) -> tuple[Chain, Chain]:
     """An organization's periods under the terms that were in force, and under others.
 
     The usage of both is fetched in one statement, so what arrives meanwhile is in both or in
     neither. Under the others, grants that are given once and commitments look at these periods
-    alone: before them there was no such tariff.
+    alone: before them there was no such tariff. Peaks of the whole system that nobody has found
+    are looked for, and noted in `looked`.
     """
-    both = _meter_under([*periods, *periods], [*negotiations.terms_in_each(periods), *terms])
+    whole = [*negotiations.terms_in_each(periods), *terms]
+    both = _meter_under([*periods, *periods], whole, looked=looked)
     asked, other = both[: len(periods)], both[len(periods) :]
     return Chain(asked, _earlier(periods, asked)), Chain(other, [])
 

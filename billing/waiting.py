@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 Unknown = tuple[str, str]  # a model and a register
 
@@ -27,6 +28,16 @@ class NotToldApart(NotYet):
 
     def __init__(self) -> None:
         super().__init__("readings that are summed anew, for what prices ask of them")
+
+
+class PeakUnknown(NotYet):
+    """The whole system's peak is found in the usage of everybody, and not all of it is summed."""
+
+    def __init__(self, until: datetime) -> None:
+        super().__init__(
+            f"usage of any organization, received before {until.isoformat()}, that is not in the "
+            "readings yet or is leaving them: the whole system's peak is found once"
+        )
 
 
 class NotTakenOut(NotYet):

@@ -32,6 +32,7 @@ from billing.rating.period import Period, day_of
 from billing.rating.rate import PricedTerms
 from billing.rating.tariff import Terms, parse
 from billing.read_only import read_only
+from billing.system_peaks import Looked
 
 DOCUMENT = "document@0"  # what a document that is no version goes by on the lines
 
@@ -65,6 +66,7 @@ class Alternative:
 
     def __init__(self, source: Tariff | Mapping[str, object]) -> None:
         """TariffInvalid or TariffRefused for a document that could not be published either."""
+        self.looked: Looked = {}  # peaks of the whole system that no invoice has asked for
         self._tariff = source if isinstance(source, Tariff) else None
         self._terms: Terms | None = None
         if not isinstance(source, Tariff):
@@ -320,7 +322,7 @@ def between(periods: Sequence[PeriodOf], other: Alternative) -> Sides | Compared
         return Compared(organization, other.currency, Verdict.NO_PRICES, len(periods))
     if not _tells_apart(periods, terms):
         return Compared(organization, other.currency, Verdict.NOT_TOLD_APART, len(periods))
-    old, new = pricing.chains(periods, terms)
+    old, new = pricing.chains(periods, terms, other.looked)
     if old.unknown_costs or new.unknown_costs:
         return Compared(organization, other.currency, Verdict.COST_UNKNOWN, len(periods))
     return Sides(organization, periods, old, new, other.currency)

@@ -41,6 +41,7 @@ from metering.taken_back import voids_of as voids_of
 from metering.tallies import Tally as Tally
 from metering.tallies import tallies as tallies
 from metering.unsettled import Unsettled as Unsettled
+from metering.unsettled import anybody_unsettled as anybody_unsettled
 from metering.unsettled import unsettled as unsettled
 from metering.usage import bands, registers
 from metering.used import Slice as Slice

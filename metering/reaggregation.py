@@ -106,7 +106,7 @@ def needs_telling(
 TOLD_LESS = """
     SELECT EXISTS (SELECT FROM metering_ingestbatch
         WHERE organization_id = %(organization_id)s AND received_at >= %(received_after)s
-          AND accepted > 0 AND applied_at IS NOT NULL
+          AND accepted > 0 AND state IN ('applied', 'reverting')
           AND (limits_version < %(version)s OR %(minutes)s AND NOT has_minutes))
 """
 

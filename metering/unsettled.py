@@ -17,6 +17,14 @@ UNSETTLED = """
 """
 
 
+# Of everybody, by the index of what is open.
+OPEN = """
+    SELECT EXISTS (SELECT FROM metering_ingestbatch
+                   WHERE state IN ('pending', 'failed', 'reverting')
+                     AND received_at < %(received_before)s)
+"""
+
+
 class Unsettled(NamedTuple):
     """Whether an organization's readings are still to change, though no event comes."""
 
@@ -29,3 +37,10 @@ def unsettled(organization_id: int, before: datetime) -> Unsettled:
     parameters = {"organization_id": organization_id, "before": before}
     (row,) = prepared.rows(UNSETTLED, parameters)
     return Unsettled(*row)
+
+
+def anybody_unsettled(received_before: datetime) -> bool:
+    """Whether a batch of before an instant, whosever it is, has still to enter the readings or to
+    leave them."""
+    ((is_open,),) = prepared.rows(OPEN, {"received_before": received_before})
+    return bool(is_open)

@@ -103,6 +103,15 @@ def sums_of(organization: Organization) -> Counter[tuple[Any, ...]]:
     return total
 
 
+def minutes_anew(organization: Organization) -> dict[tuple[Any, ...], int]:
+    """The same, summed once more from the events of all batches that say that they are in it."""
+    with transaction.atomic():
+        rollup.rebuild(organization.pk)
+        found = minutes_of(organization)
+        transaction.set_rollback(True)
+    return found
+
+
 def not_zero(found: Counter[tuple[Any, ...]]) -> dict[tuple[Any, ...], int]:
     return {key: quantity for key, quantity in found.items() if quantity}
 
@@ -226,6 +235,25 @@ def test_what_was_received_before_the_instant_stays_as_it_is(
     while reaggregation.step():
         pass
     assert bands_of(acme) == {16_384: 30_000}
+
+
+def test_what_left_with_its_backfill_leaves_nothing_to_be_told(
+    database: Database, acme: Organization
+) -> None:
+    """It is in no reading, so nobody walks over it, and nobody is refused a comparison for it."""
+    box = backfills.open_backfill(
+        acme, reason="why", start=NOW - timedelta(days=1), end=NOW, now=NOW
+    ).id
+    incoming = [Incoming(0, event("a"), acme.projects.get().pk)]
+    store.store(database, acme.pk, 1, incoming, backfill_id=box)
+    backfills.close(acme, box, now=NOW)
+    apply_all()
+    backfills.revert(acme, box, now=NOW)
+    apply_all()
+    ask(acme, ODD)
+    ask_for_minutes(acme)
+    apply_all()
+    assert readings.tells_apart(acme.pk, [ODD], LONG_AGO, by_minute=True)
 
 
 def test_an_event_knows_by_which_sizes_its_batch_is_told_apart(
@@ -377,6 +405,7 @@ STEPS = st.lists(
         st.tuples(st.just("send"), st.lists(SIZES, min_size=1, max_size=4)),
         st.tuples(st.just("backfill"), SIZES),
         st.tuples(st.just("void"), st.integers(0, 10)),
+        st.tuples(st.just("amend"), SIZES),
         st.tuples(st.just("finer"), st.sampled_from([ODD, ODDER, 100_000])),
         st.tuples(st.just("by minute"), st.none()),
         st.tuples(st.just("apply"), st.integers(1, 3)),
@@ -427,6 +456,14 @@ def test_in_any_course_of_usage_corrections_and_finer_sizes_nothing_is_lost_or_d
                     target = chance.choice(sorted(stored))
                     void(database, organization, f"v{next(numbers)}", target)
                     del stored[target]
+                case "amend" if stored:
+                    target = chance.choice(sorted(stored))
+                    one = event(f"e{next(numbers)}", argument)
+                    item = Correction(one.id, "gateway-1", target, None, one)
+                    project_id = organization.projects.get().pk
+                    store.store(database, organization.pk, 1, [Incoming(0, one, project_id, item)])
+                    del stored[target]
+                    stored[one.id] = one
                 case "finer":
                     ask(organization, argument)
                 case "by minute":
@@ -446,6 +483,8 @@ def test_in_any_course_of_usage_corrections_and_finer_sizes_nothing_is_lost_or_d
                     if argument:
                         reverting.apply_reverts()
             assert hours_off() == 0
+            if kind in {"apply", "re-aggregate", "revert"}:
+                assert minutes_of(organization) == minutes_anew(organization)
         ask_for_minutes(organization)
         apply_all()
     fresh = readings.freshness()
