@@ -130,8 +130,8 @@ CHARGES: list[dict[str, Any]] = [
         (
             {"basis": "coincident"},
             (
-                "Demand: the mean of the 2 minutes of the whole system's peak was 15 tokens a minute; "
-                "billed 15. That window began at 2026-09-02 07:16 UTC+08:00."
+                "Demand: the mean of the 2 minutes of the whole system's peak was 15 tokens a "
+                "minute; billed 15. That window began at 2026-09-02 07:16 UTC+08:00."
             ),
         ),
         (
