@@ -11,13 +11,20 @@ from billing.rating.pass_through import PassThrough
 Said = Mapping[str, Any]  # a trace's own numbers, JSON values
 
 
-def charge_reasons(line: RatedLine, currency: str) -> Iterator[str]:
-    """Say what a line of a charge follows from; nothing for a line of a component."""
+def charge_reasons(
+    line: RatedLine, currency: str, instant: Callable[[object], str]
+) -> Iterator[str]:
+    """Say what a line of a charge follows from; nothing for a line of a component.
+
+    instant: how one that a trace has is written.
+    """
     kind = str(line.trace.get("shape"))
     if kind in _REASONS and kind in line.trace:
         said = line.trace[kind]
         assert isinstance(said, Mapping)
         yield _REASONS[kind](said, lambda minor: written(from_minor(minor, currency), currency))
+        if "peak_at" in said:
+            yield f"That window began at {instant(said['peak_at'])}."
     if "markup_percent" in line.trace:
         cost = _upstream_cost(line.trace.get(PassThrough.KIND), currency)
         yield f"The provider's cost{cost} with a markup of {line.trace['markup_percent']}%."
@@ -59,9 +66,8 @@ def _measured(said: Said) -> str:
     window = said["window_minutes"]
     if said["basis"] != "coincident":
         return f"the highest mean of {window} minutes"
-    if "system_peak_at" not in said:
-        return f"the mean of the {window} minutes of the whole system's peak, which is not known,"
-    return f"the mean of the {window} minutes of the whole system's peak, {said['system_peak_at']},"
+    unknown = "" if "peak_at" in said else ", which is not known,"
+    return f"the mean of the {window} minutes of the whole system's peak{unknown}"
 
 
 def _capacity(said: Said, money: Money) -> str:

@@ -37,10 +37,18 @@ def peak(minutes: Sequence[int], *, window: int, step: int) -> Fraction:
 
     With step = window the windows are fixed blocks beside each other, else one slides by step.
     """
-    sums = [0, *accumulate(minutes)]
-    starts = range(0, len(minutes) - window + 1, step)
-    most = max((sums[start + window] - sums[start] for start in starts), default=0)
-    return Fraction(most, window)
+    tokens, _ = _most(minutes, window, step)
+    return Fraction(tokens, window)
+
+
+def _most(blocks: Sequence[int], window: int, step: int) -> tuple[int, int]:
+    """What was used in the window of blocks in which most was, and the first such window's start;
+    nothing without a window."""
+    sums = [0, *accumulate(blocks)]
+    starts = range(0, len(blocks) - window + 1, step)
+    used = ((sums[start + window] - sums[start], -start) for start in starts)
+    tokens, start = max(used, default=(0, 0))
+    return tokens, -start
 
 
 def by_block(load: Load, period: Period, minutes: int) -> list[int]:
@@ -72,14 +80,22 @@ def busiest(load: Load, period: Period, *, window: int, step: int) -> datetime |
 
     For the load of a whole system, whose peak decides about a coincident demand.
     """
+    _, start = _busiest(load, period, window, step)
+    return start
+
+
+def _busiest(
+    load: Load, period: Period, window: int, step: int
+) -> tuple[Fraction, datetime | None]:
+    """The same, with the mean in tokens a minute.
+
+    Looks at blocks as long as the windows allow: a month has 44,640 minutes, for each key.
+    """
     block = gcd(window, step)
-    sums = [0, *accumulate(by_block(load, period, block))]
-    size = window // block
-    starts = range(0, len(sums) - size, step // block)
-    first = max(starts, key=lambda start: sums[start + size] - sums[start], default=0)
-    if sums[-1] == 0 or not starts:
-        return None
-    return period.start + MINUTE * (block * first)
+    blocks = by_block(load, period, block)
+    tokens, first = _most(blocks, window // block, step // block)
+    start = period.start + MINUTE * (block * first) if tokens else None
+    return Fraction(tokens, window), start
 
 
 def used_from(load: Load, start: datetime, window: int) -> Fraction:
@@ -154,14 +170,20 @@ class Demand:
 
     def measured_tpm(self, basis: Basis) -> int:
         """Return the measured demand in whole tokens a minute, halves up."""
-        loads, part = basis.facts.load.values(), basis.part
+        tpm, _ = self._measured(basis)
+        return tpm
+
+    def _measured(self, basis: Basis) -> tuple[int, datetime | None]:
+        """The demand, and when its window began where it is one window's."""
+        loads = basis.facts.load.values()
         if self.basis == EACH_METER:
-            return sum(self._peak(load, part) for load in loads)
+            return sum(self._peak(load, basis)[0] for load in loads), None
         account = added(loads)
-        if self.basis == COINCIDENT:
-            start = basis.facts.system_peaks.get(self.code)
-            return round_half_up(used_from(account, start, self.window_minutes)) if start else 0
-        return self._peak(account, part)
+        if self.basis == ACCOUNT:
+            return self._peak(account, basis)
+        start = basis.facts.system_peaks.get(self.code)
+        mean = used_from(account, start, self.window_minutes) if start else Fraction(0)
+        return round_half_up(mean), start
 
     def billed_tpm(self, measured: int, before: Sequence[int]) -> tuple[int, int]:
         """Return the demand to bill, and the floor that the ratchet set."""
@@ -170,7 +192,7 @@ class Demand:
         return max(measured, floor, self.minimum_tpm), floor
 
     def lines(self, basis: Basis) -> list[RatedLine]:
-        measured = self.measured_tpm(basis)
+        measured, start = self._measured(basis)
         billed, floor = self.billed_tpm(measured, basis.facts.peaks_before.get(self.code, ()))
         demand: dict[str, object] = {
             "measured_tpm": measured,
@@ -181,8 +203,8 @@ class Demand:
             "step_minutes": self.step_minutes,
             "basis": self.basis,
         }
-        if self.basis == COINCIDENT and (start := basis.facts.system_peaks.get(self.code)):
-            demand["system_peak_at"] = start.isoformat()
+        if start is not None:
+            demand["peak_at"] = start.isoformat()
         if self.contract is not None:
             demand["contract_tpm"] = self.contract.tpm
         explained = {"shape": self.KIND, "demand": demand}
@@ -211,12 +233,9 @@ class Demand:
             }
         return document
 
-    def _peak(self, load: Load, part: Period) -> int:
-        """Look at blocks as long as the windows allow: a month has 44,640 minutes, for each key."""
-        block = gcd(self.window_minutes, self.step_minutes)
-        used = by_block(load, part, block)
-        mean = peak(used, window=self.window_minutes // block, step=self.step_minutes // block)
-        return round_half_up(mean / block)
+    def _peak(self, load: Load, basis: Basis) -> tuple[int, datetime | None]:
+        mean, start = _busiest(load, basis.part, self.window_minutes, self.step_minutes)
+        return round_half_up(mean), start
 
     def _parts(self, billed: int) -> list[tuple[int, Decimal]]:
         """Split by price: in the band the contract is billed, above it the excess too."""

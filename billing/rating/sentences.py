@@ -101,7 +101,7 @@ def _reasons(line: RatedLine, currency: str, zone: ZoneInfo | None) -> Iterator[
         yield _modified(trace, currency)
     if "bucket" in trace:
         yield _bucket(cast("Mapping[str, object]", trace["bucket"]), zone)
-    yield from charge_reasons(line, currency)
+    yield from charge_reasons(line, currency, lambda text: _instant(text, zone))
     if "first" in trace:
         first, last = (_instant(trace[end], zone) for end in ("first", "last"))
         yield f"Used from {first} until {last}."

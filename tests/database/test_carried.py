@@ -268,6 +268,12 @@ def test_a_peak_by_the_minute_is_billed_and_no_period_closes_before_it_is_known(
         ("peak-2", 1_500_000, 150_000),
         ("peak-15", 100_000, 10_000),
     ]
+    began = {one.component: one.trace["demand"]["peak_at"] for one in invoice.lines.all()[1:]}
+    assert began == {
+        "peak-1": "2026-09-04T00:14:00+00:00",
+        "peak-2": "2026-09-04T00:14:00+00:00",
+        "peak-15": "2026-09-04T00:00:00+00:00",
+    }
 
 
 def test_coincident_demand_is_the_own_load_at_the_systems_peak_whoever_is_billed_first(
@@ -297,7 +303,7 @@ def test_coincident_demand_is_the_own_load_at_the_systems_peak_whoever_is_billed
     assert lines_of(first)[-1] == ("pool", 20_000, 2_000)
     line = first.lines.get(component="pool")
     assert line.description == "Demand (pool), at the system's peak 20,000 tokens a minute"
-    assert line.trace["demand"]["system_peak_at"] == "2026-09-01T00:45:00+00:00"
+    assert line.trace["demand"]["peak_at"] == "2026-09-01T00:45:00+00:00"
     use(others, SEPTEMBER + QUARTER * 4, 2_000 * 15_000)  # late, and more: it moves no peak
     (second,) = close(b, OCTOBER)
     assert lines_of(second)[-1] == ("pool", 10_000, 1_000)

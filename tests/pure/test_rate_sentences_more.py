@@ -1,8 +1,11 @@
 """What a buyer reads about tiers, blocks, discounts, free quotas and charges."""
 
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
+
+import pytest
 
 from billing.rating.bill import bill
 from billing.rating.charge import Facts
@@ -112,6 +115,46 @@ CHARGES: list[dict[str, Any]] = [
     },
     {"code": "year", "kind": "commitment", "amount": "12000"},
 ]
+
+
+@pytest.mark.parametrize(
+    ("basis", "said"),
+    [
+        (
+            {},
+            (
+                "Demand: the highest mean of 2 minutes was 35 tokens a minute; billed 35. "
+                "That window began at 2026-09-02 07:17 UTC+08:00."
+            ),
+        ),
+        (
+            {"basis": "coincident"},
+            (
+                "Demand: the mean of the 2 minutes of the whole system's peak was 15 tokens a "
+                "minute; billed 15. That window began at 2026-09-02 07:16 UTC+08:00."
+            ),
+        ),
+        (
+            {"basis": "each_meter"},
+            "Demand: the highest mean of 2 minutes was 40 tokens a minute; billed 40.",
+        ),
+    ],
+    ids=["account", "coincident", "each_meter"],
+)
+def test_a_demand_says_when_its_window_began(basis: dict[str, str], said: str) -> None:
+    """The sum of each key's own peak has no window of its own."""
+    charge = {
+        "code": "peak", "kind": "demand", "price": "1", "window_minutes": 2, "step_minutes": 1,
+    }  # fmt: skip
+    of = terms(component("input", price="1"), charges=[charge | basis])
+    start = datetime(2026, 9, 1, 23, 16, tzinfo=UTC)
+    loads = {
+        "one": {start: 10, start + timedelta(minutes=1): 20},
+        "two": {start + timedelta(minutes=2): 50},
+    }
+    facts = Facts(ZoneInfo("UTC"), load=loads, system_peaks={"peak": start})
+    (line,) = bill([], whole(of), facts).lines
+    assert " ".join(sentences(line, "USD", ZoneInfo("Asia/Shanghai"))[2:]) == said
 
 
 def test_a_charge_says_the_numbers_it_follows_from() -> None:
