@@ -19,6 +19,7 @@ from typing import Any, Protocol, TypeVar
 from accounts.problems import Problem
 from metering.ingest import door, pool, request, units
 from metering.ingest.answer import Answer
+from metering.ingest.deadlines import Deadlines
 from metering.ingest.decode import Refusal, Sent
 from metering.ingest.door import Admitted
 from metering.ingest.gather import Gatherer
@@ -127,6 +128,7 @@ class Application:
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         _allow_open_files()
         sys.setswitchinterval(SWITCH_S)
+        self._deadlines = Deadlines(loop, BODY_WAIT_S)
         self._gatherer = Gatherer(lambda units: _call(loop, units))
         self._threads = Threads(THREADS, "store")
         self._lookups = Threads(
@@ -172,7 +174,7 @@ class Application:
     async def _answer(self, admitted: Admitted, exchange: Exchange, request_id: str) -> Answer:
         length = admitted.length
         if length is not None and length <= WHOLE_BYTES_MAX:
-            body = await _whole(admitted, exchange)
+            body = await self._whole(admitted, exchange)
             if door.may_share(admitted):
                 return await self._share(admitted, body, request_id)
             return await self._store(admitted, body, request_id)
@@ -211,6 +213,15 @@ class Application:
             return door.told_new(admitted, ids, unit.taken, request_id=request_id)
         return door.told(admitted, unit.sent, [unit.taken], request_id=request_id)
 
+    async def _whole(self, admitted: Admitted, exchange: Exchange) -> bytes:
+        """A small body with a declared length."""
+        try:
+            return await self._deadlines.within(exchange())
+        except TimeoutError:
+            raise request.too_slow(0, admitted.length) from None
+        except RuntimeError:  # granian's, where the sender went away
+            raise request.cut_short(0, admitted.length) from None
+
     async def _read(self, admitted: Admitted, intake: Intake, exchange: Exchange) -> None:
         """All of a body, as long as it comes fast enough and there is room for it."""
         loop = asyncio.get_running_loop()
@@ -242,17 +253,6 @@ def _wake(units: Sequence[Unit]) -> None:
     for unit in units:
         if not unit.waiter.done():
             unit.waiter.set_result(None)
-
-
-async def _whole(admitted: Admitted, exchange: Exchange) -> bytes:
-    """A small body with a declared length."""
-    try:
-        async with asyncio.timeout(BODY_WAIT_S):
-            return await exchange()
-    except TimeoutError:
-        raise request.too_slow(0, admitted.length) from None
-    except RuntimeError:  # granian's, where the sender went away
-        raise request.cut_short(0, admitted.length) from None
 
 
 def _allow_open_files() -> None:
